@@ -1,0 +1,57 @@
+# Two commands for a fresh machine with Python 3.11 or newer and make:
+#   make demo    serve the examples on http://127.0.0.1:8000
+#   make test    run the checks and the tests
+PYTHON ?= python3
+VENV   ?= .venv
+BIN     = $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format docs fuzz lock clean
+
+help:
+	@grep -E '^[a-z]+: ' Makefile | sed 's/:.*##/\t/' | expand -t 12
+
+# A stamp per purpose, so that an unchanged pyproject.toml installs nothing again.
+$(VENV)/venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'gateway needs Python 3.11 or newer: make PYTHON=python3.12 …'; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@touch $@
+
+$(VENV)/demo: $(VENV)/venv pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[standard,examples]'
+	@touch $@
+
+$(VENV)/dev: $(VENV)/venv pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable . --group dev
+	@touch $@
+
+demo: $(VENV)/demo ## serve examples/gateway.toml on 127.0.0.1:8000
+	$(BIN)/python examples/django_site/manage.py setup_demo
+	$(BIN)/gateway -c examples/gateway.toml
+
+test: check ## run every check and every test
+	$(BIN)/python -m pytest
+
+check: $(VENV)/dev ## lint, types, architecture
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/dev ## let ruff mend what it can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+docs: $(VENV)/dev ## write the generated pages again
+	$(BIN)/python -m gateway.settings.document
+
+fuzz: $(VENV)/dev ## mutate the corpus of raw requests for a minute
+	$(BIN)/python -m tests.protocols.fuzz --seconds 60
+
+lock: ## write uv.lock again
+	uv lock --default-index https://pypi.org/simple
+
+clean: ## remove what the other commands made
+	rm -rf .venv* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,0 +1,515 @@
+"""One request and its response: what is legal between a wire and an application.
+
+Rules, each held here and nowhere else:
+
+1. A response is started once. Its body is as long as it declared, or the wire is cut.
+2. No body leaves on HEAD, 204 and 304 (RFC 9110, section 6.4.1).
+3. A failure before the start is a 500; a failure after it is a cut, so that the client can tell.
+4. A field with a control character never reaches a wire (response splitting, CVE-2020-7695).
+5. `on_finish` callbacks run exactly once: done, refused, failed or gone.
+
+This module imports neither asyncio nor a protocol library: it is tested by calls and asserts.
+All methods are called on the event loop's thread.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from time import monotonic
+from typing import BinaryIO, Final, Protocol, TypeAlias
+
+from gateway.head import Headers, RequestHead
+
+__all__ = ["ClientGone", "Exchange", "Handler", "Listener", "ResponseError", "Wire"]
+
+
+class ClientGone(OSError):  # noqa: N818 - named by what happened, as EOFError's kin are
+    """The client went away before its response was complete.
+
+    An OSError, as the ASGI HTTP spec 2.4 asks of ``send()`` after a disconnect.
+    """
+
+
+class ResponseError(RuntimeError):
+    """The application broke a rule of HTTP; the text says which."""
+
+
+class Wire(Protocol):
+    """What an exchange may ask of its connection: HTTP/1.1 itself, or one HTTP/2 stream.
+
+    The exchange has checked legality; a wire encodes and never refuses.
+    """
+
+    def send_response(
+        self, status: int, headers: Headers, data: bytes, more: bool, length: int | None
+    ) -> None:
+        """Send the head and the first body bytes in one write.
+
+        length: the length of the whole body in bytes where it is known (declared, or complete in
+        `data`), else None: the wire frames it itself. ``more`` False ends the response.
+        """
+
+    def send_data(self, data: bytes, more: bool) -> None:
+        """Send body bytes after `send_response`; ``more`` False ends the response."""
+
+    def send_file(self, file: BinaryIO, offset: int, count: int, more: bool) -> None:
+        """Send `count` bytes of a regular file from `offset`; the wire closes `file` in any case.
+
+        The wire calls `Exchange.file_sent` when they have left; nothing is sent before that.
+        """
+
+    def send_trailers(self, headers: Headers) -> None:
+        """End the response with trailer fields (dropped where the framing cannot carry them)."""
+
+    def send_informational(self, status: int, headers: Headers) -> None:
+        """Send an interim response: 100, 103 (dropped where the client's version has none)."""
+
+    def consumed(self, size: int) -> None:
+        """Hear that the application took `size` body bytes: read on, or give window back."""
+
+    def abort(self) -> None:
+        """Cut the response short so that the client can tell it is incomplete."""
+
+    def exchange_finished(self) -> None:
+        """Hear, after the `on_finish` callbacks, that this exchange sends no more.
+
+        The wire takes the next request, or closes.
+        """
+
+
+class Listener(Protocol):
+    """What an exchange tells its interface; called on the loop, never concurrently."""
+
+    def on_readable(self) -> None:
+        """Body bytes arrived or the body ended: `Exchange.read` has news."""
+
+    def on_writable(self) -> None:
+        """The wire takes data again after `Exchange.writable` was False."""
+
+    def on_gone(self) -> None:
+        """The client went away; nothing more will be read and, soon, nothing can be sent."""
+
+
+Handler: TypeAlias = "Callable[[Exchange], None]"
+"""Mounts, limits, log and interfaces alike; an interface is the last one."""
+
+
+_PLAIN, _LENGTH, _HOP, _DATE, _SERVER = range(5)
+
+# What the common response fields mean to the exchange. A name found here needs no check of its
+# syntax; any other is lower-cased and matched, 0.4 µs more.
+_FIELDS: Final[dict[bytes, int]] = dict.fromkeys(
+    b"""accept-ranges access-control-allow-credentials access-control-allow-headers
+    access-control-allow-methods access-control-allow-origin access-control-expose-headers age
+    allow cache-control content-disposition content-encoding content-language content-location
+    content-range content-security-policy content-type cross-origin-opener-policy etag expires
+    last-modified link location permissions-policy pragma referrer-policy retry-after set-cookie
+    strict-transport-security vary via www-authenticate x-content-type-options x-frame-options
+    x-process-time x-request-id x-xss-protection""".split(),
+    _PLAIN,
+) | {
+    b"content-length": _LENGTH,
+    b"transfer-encoding": _HOP,
+    b"connection": _HOP,
+    b"keep-alive": _HOP,
+    b"proxy-connection": _HOP,
+    b"upgrade": _HOP,
+    b"date": _DATE,
+    b"server": _SERVER,
+}
+
+_TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+# Everything a field name or value may hold (RFC 9110, section 5.5): HTAB, SP, VCHAR and obs-text.
+_FIELD_BYTES: Final = bytes(b for b in range(256) if (b >= 0x20 and b != 0x7F) or b == 0x09)
+_TEXT: Final = (b"content-type", b"text/plain; charset=utf-8")
+_NO_BODY: Final = frozenset((204, 304))
+
+
+class Exchange:
+    """A request being answered; stands between one `Wire` and one `Listener`.
+
+    head: the request; handlers on the way may replace its client, scheme, host and root path.
+    wire, listener: its two neighbors; an interface sets `listener` when it takes the exchange.
+    status: of the response, None until it was started.
+    finished: nothing more will be sent (done, refused, cut or gone).
+    disconnected: the client has closed its side; a response may still reach it.
+    gone: the connection is lost; sending raises `ClientGone`.
+    writable: False while the peer does not read; wait for `Listener.on_writable`.
+    close_requested: the application sent ``Connection: close``.
+    own_fields: default fields the application sent itself (``date``, ``server``).
+    received, sent: body bytes so far.
+    started_at: `time.monotonic` seconds when the head was complete.
+    on_finish: callbacks run exactly once with the exchange, when `finished` becomes True.
+    """
+
+    __slots__ = (
+        "_chunks",
+        "_discarding",
+        "_expect",
+        "_file_ends",
+        "_remaining",
+        "_trailers",
+        "body_complete",
+        "close_requested",
+        "disconnected",
+        "finished",
+        "gone",
+        "head",
+        "listener",
+        "on_finish",
+        "own_fields",
+        "received",
+        "response_headers",
+        "sent",
+        "started_at",
+        "status",
+        "wire",
+        "writable",
+    )
+
+    def __init__(self, head: RequestHead, wire: Wire) -> None:
+        self.head = head
+        self.wire = wire
+        self.listener: Listener | None = None
+        self.status: int | None = None
+        self.response_headers: Headers = []
+        self.finished = False
+        self.disconnected = False
+        self.gone = False
+        self.writable = True
+        self.close_requested = False
+        self.own_fields: tuple[bytes, ...] = ()
+        self.received = 0
+        self.sent = 0
+        self.started_at = monotonic()
+        self.on_finish: list[Callable[[Exchange], None]] = []
+        self.body_complete = head.content_length == 0
+        self._chunks: list[bytes] = []
+        self._expect = head.expect_continue
+        self._remaining: int | None = None
+        self._trailers = False
+        self._discarding = False
+        self._file_ends = False
+
+    # --- request body: the wire pushes, the interface pulls -------------------------------------
+
+    def body_received(self, data: bytes) -> None:
+        """Wire: body bytes arrived. They count against the wire's window until `read`."""
+        self.received += len(data)
+        self._expect = False
+        self._chunks.append(data)
+        if self.listener is not None:
+            self.listener.on_readable()
+
+    def body_ended(self) -> None:
+        """Wire: the request is complete."""
+        self.body_complete = True
+        if self.listener is not None:
+            self.listener.on_readable()
+
+    @property
+    def readable(self) -> bool:
+        """`read` would give data, or the end of the body is reached."""
+        return bool(self._chunks) or self.body_complete
+
+    def read(self) -> bytes:
+        """Take all body bytes that have arrived; b"" if there are none right now.
+
+        The body ends when `body_complete` is True and `read` gave everything. The first call asks
+        a client that waits for it to go on: 100 (Continue), RFC 9110, section 10.1.1.
+        """
+        chunks = self._chunks
+        if not chunks:
+            if self._expect and self.status is None and not self.gone:
+                self._expect = False
+                self.wire.send_informational(100, [])
+            return b""
+        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        chunks.clear()
+        self.wire.consumed(len(data))
+        return data
+
+    @property
+    def expecting(self) -> bool:
+        """The client still waits for 100 (Continue): it may never send its body."""
+        return self._expect
+
+    # --- response: the interface pushes ---------------------------------------------------------
+
+    def start(
+        self,
+        status: int,
+        headers: Headers,
+        data: bytes = b"",
+        more: bool = False,
+        trailers: bool = False,
+    ) -> None:
+        """Send the response's head with its first body bytes.
+
+        headers: (name, value) pairs of bytes; names in any case.
+        more: further `write` calls follow; False makes `data` the whole body.
+        trailers: `send_trailers` ends the response, not the last body bytes.
+
+        Raises `ClientGone` after a disconnect and `ResponseError` for what HTTP does not allow;
+        nothing has been sent then.
+        """
+        if self.finished or self.status is not None:
+            self._refuse_late("the response was started twice")
+        if status.__class__ is not int:
+            status = _plain_status(status)
+        if not 200 <= status <= 999:
+            raise ResponseError(f"{status} is not a final status code (200 to 999)")
+        length: int | None = None
+        special = False
+        try:
+            for name, value in headers:
+                kind = _FIELDS.get(name)
+                if kind:
+                    if kind == _LENGTH and length is None:
+                        length = _parse_length(value)
+                    else:
+                        special = True
+                elif kind is None:
+                    special = special or not name.islower() or _TOKEN.fullmatch(name) is None
+            fields = b"".join([part for pair in headers for part in pair])
+        except (TypeError, ValueError, AttributeError) as error:
+            raise ResponseError(_explain_fields(headers) or str(error)) from None
+        if fields.translate(None, _FIELD_BYTES):
+            raise ResponseError(_explain_fields(headers))
+        if special:
+            headers, length = self._normalize(headers)
+
+        ends = not more and not trailers
+        if status in _NO_BODY or self.head.method == "HEAD":
+            if status == 204 and length is not None:
+                headers = [pair for pair in headers if pair[0] != b"content-length"]
+            elif ends and data and length is None and status != 304:
+                headers = [*headers, (b"content-length", b"%d" % len(data))]
+            self._discarding = not ends
+            data, ends, length = b"", True, 0
+        elif length is None:
+            if ends:
+                length = len(data)
+                headers = [*headers, (b"content-length", b"%d" % length)]
+        else:
+            self._remaining = length - len(data)
+            if self._remaining < 0 or (not more and self._remaining):
+                raise ResponseError(_length_problem(length, len(data)))
+        self.status = status
+        self.response_headers = headers
+        self.sent = len(data)
+        self._trailers = trailers
+        self.wire.send_response(status, headers, data, not ends, length)
+        if ends:
+            self._finish()
+
+    def write(self, data: bytes, more: bool) -> None:
+        """Send body bytes after `start`; ``more`` False ends the body.
+
+        Raises `ClientGone` after a disconnect, `ResponseError` when the declared length is
+        exceeded or not reached: the connection has been cut then.
+        """
+        if self.finished or self.status is None or self._file_ends:
+            if self._discarding:
+                self._discarding = more
+                return
+            self._refuse_late("the body was sent before the response was started")
+        self._count(len(data), more)
+        ends = not more and not self._trailers
+        self.wire.send_data(data, not ends)
+        if ends:
+            self._finish()
+
+    def send_file(self, file: BinaryIO, offset: int, count: int, more: bool = False) -> None:
+        """Send `count` bytes of an open regular file from `offset` after `start`.
+
+        The file belongs to the exchange from here on and is closed in every case. Until it has
+        left, `writable` is False. Errors as `write`.
+        """
+        if self.finished or self.status is None or self._file_ends:
+            file.close()
+            if self._discarding:
+                self._discarding = more
+                return
+            self._refuse_late("a file was sent before the response was started")
+        try:
+            self._count(count, more)
+        except ResponseError:
+            file.close()
+            raise
+        self.writable = False
+        self._file_ends = not more and not self._trailers
+        self.wire.send_file(file, offset, count, not self._file_ends)
+
+    def send_trailers(self, headers: Headers) -> None:
+        """End a response that was started with ``trailers=True``."""
+        if self.finished or self.status is None or not self._trailers:
+            if self._discarding:
+                self._discarding = False
+                return
+            self._refuse_late("trailers were sent but the start did not announce them")
+        headers = self._checked(headers)
+        if self._remaining:
+            self.abort()
+            raise ResponseError(_length_problem(self.sent + self._remaining, self.sent))
+        self.wire.send_trailers(headers)
+        self._finish()
+
+    def send_informational(self, status: int, headers: Headers) -> None:
+        """Send an interim response, such as 103 (Early Hints, RFC 8297), before `start`."""
+        if self.finished or self.status is not None:
+            self._refuse_late("an interim response was sent after the response was started")
+        if not 102 <= status <= 199:
+            raise ResponseError(f"{status} is not an interim status an application may send")
+        self.wire.send_informational(status, self._checked(headers))
+
+    def refuse(self, status: int, text: str, headers: Headers | None = None) -> None:
+        """Answer in place of an application: `text` as plain text, echoing nothing of the request.
+
+        Does nothing when the client is already gone.
+        """
+        if not self.finished:
+            self.start(status, [_TEXT, *(headers or [])], text.encode() + b"\n")
+
+    def fail(self) -> None:
+        """The application failed: 500 if nothing was promised yet, else a cut (rule 3)."""
+        if self.finished:
+            return
+        if self.status is None:
+            self.refuse(500, "Internal Server Error")
+        else:
+            self.abort()
+
+    def abort(self) -> None:
+        """Cut the connection; for what cannot be completed any more."""
+        if not self.finished:
+            self.wire.abort()
+            self._finish()
+
+    @property
+    def endless(self) -> bool:
+        """The response under way is an event stream: only the client or a shutdown ends it."""
+        return not self.finished and any(
+            name == b"content-type" and value.startswith(b"text/event-stream")
+            for name, value in self.response_headers
+        )
+
+    # --- news from the wire ---------------------------------------------------------------------
+
+    def set_writable(self, writable: bool) -> None:
+        """Wire: its buffer is full, or has room again."""
+        self.writable = writable
+        if writable and self.listener is not None:
+            self.listener.on_writable()
+
+    def file_sent(self) -> None:
+        """Wire: the file of `send_file` has left."""
+        if self._file_ends and not self.finished:
+            self._finish()
+        self.set_writable(True)
+
+    def peer_closed(self) -> None:
+        """Wire: the client closed its side; it may still read (a half-closed connection)."""
+        self.disconnected = True
+        if self.listener is not None:
+            self.listener.on_readable()
+
+    def lost(self) -> None:
+        """Wire: the connection is lost. Safe to call at any time."""
+        self.disconnected = self.gone = True
+        self._chunks.clear()
+        if not self.finished:
+            self._finish()
+        if self.listener is not None:
+            self.listener.on_gone()
+
+    # --- inside ---------------------------------------------------------------------------------
+
+    def _finish(self) -> None:
+        self.finished = True
+        for callback in self.on_finish:
+            callback(self)
+        self.wire.exchange_finished()
+
+    def _refuse_late(self, problem: str) -> None:
+        if self.gone:
+            raise ClientGone("the client disconnected")
+        if self.finished or self._file_ends:
+            raise ResponseError("the response is already complete")
+        raise ResponseError(problem)
+
+    def _count(self, size: int, more: bool) -> None:
+        remaining = self._remaining
+        if remaining is not None:
+            remaining -= size
+            if remaining < 0 or (not more and remaining):
+                declared = self.sent + self._remaining  # type: ignore[operator]
+                self.abort()
+                raise ResponseError(_length_problem(declared, self.sent + size))
+            self._remaining = remaining
+        self.sent += size
+
+    def _checked(self, headers: Headers) -> Headers:
+        problem = _explain_fields(headers)
+        if problem:
+            raise ResponseError(problem)
+        return [(name.lower(), value) for name, value in headers]
+
+    def _normalize(self, headers: Headers) -> tuple[Headers, int | None]:
+        """Lower-case names, framing fields taken out, default fields noted, length checked."""
+        kept: Headers = []
+        length: int | None = None
+        for name, value in self._checked(headers):
+            kind = _FIELDS.get(name, _PLAIN)
+            if kind == _HOP:
+                # RFC 9110, section 7.6.1: these describe one connection, which is the wire's.
+                if name == b"connection" and b"close" in value.lower():
+                    self.close_requested = True
+                continue
+            if kind == _LENGTH:
+                again = _parse_length(value)
+                if length is not None:
+                    if again != length:
+                        raise ResponseError("two Content-Length fields differ")
+                    continue
+                length = again
+            elif kind in (_DATE, _SERVER):
+                self.own_fields = (*self.own_fields, name)
+            kept.append((name, value))
+        return kept, length
+
+    def __repr__(self) -> str:
+        state = "gone" if self.gone else "finished" if self.finished else "open"
+        return f"<Exchange {self.head.method} {self.head.path!r} {self.status or '-'} {state}>"
+
+
+def _plain_status(status: object) -> int:
+    if isinstance(status, int) and not isinstance(status, bool):
+        return int(status)
+    raise ResponseError(f"a status is an int, not {status!r}")
+
+
+def _parse_length(value: bytes) -> int:
+    if not value.isdigit() or len(value) > 19:
+        raise ResponseError(f"Content-Length is not a number of bytes: {value!r}")
+    return int(value)
+
+
+def _length_problem(declared: int, actual: int) -> str:
+    longer = "longer" if actual > declared else "shorter"
+    return f"the body is {longer} than its Content-Length: {actual} of {declared} bytes"
+
+
+def _explain_fields(headers: Iterable[object]) -> str:
+    """The first problem among (name, value) pairs, "" if there is none."""
+    for pair in headers:
+        match pair:
+            case (bytes(name), bytes(value)) if _TOKEN.fullmatch(name):
+                if value.translate(None, _FIELD_BYTES):
+                    return f"header {name!r} has a control character in its value: {value!r}"
+            case (bytes(name), bytes()):
+                return f"{name!r} is not a header name"
+            case _:
+                return f"a header is a pair of bytes, not {pair!r}"
+    return ""
