@@ -1,0 +1,488 @@
+"""HTTP/1.1 on one connection (RFC 9112): requests in, keep-alive, pipelining, the end.
+
+Rules:
+1. One exchange at a time. The next head is not even parsed before the current response is
+   complete, so answers keep their order (CVE-2023-46137), a good request is answered before the
+   bad one behind it is refused, and a flood of pipelined requests is a few unread bytes.
+2. A parser reads heads only. Bodies are framed in http1_body, the same for every parser.
+3. Nothing is sent after a response that says ``Connection: close``.
+4. Bytes the application has not taken stop the reading; bytes the peer has not taken make the
+   exchange unwritable. There is no queue in between.
+
+It knows the transport and the `Exchange`, and no application interface. One state machine, which
+is why the file is long: splitting the states would only spread them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import BinaryIO, Final, Protocol, cast
+
+from gateway.clock import NEVER, Clock
+from gateway.exchange import Exchange, Handler
+from gateway.head import Headers, Peer, RequestHead
+from gateway.protocols.http1_body import BodyDecoder, ChunkedDecoder, LengthDecoder
+from gateway.protocols.http1_encoder import ResponseEncoder
+from gateway.protocols.http1_rules import BadRequest, parse_request_line, request_head
+from gateway.protocols.http1_writer import ResponseWriter
+
+__all__ = ["HeadParser", "Http1Connection", "Http1Context"]
+
+logger = logging.getLogger("gateway.error")
+
+# Bytes of body, or of further requests, that may wait here unread; one read adds 256 KiB at most.
+_UNREAD: Final = 64 * 1024
+# An unread rest of a request body is thrown away up to here to keep the connection; Go's limit.
+_DISCARD: Final = 256 * 1024
+# How long a closed connection still reads, so that a reset does not destroy the answer on its way
+# (RFC 9112, section 9.6). nginx: lingering_timeout 5 s.
+_LINGER: Final = 2.0
+# What a new connection still gets for its first request when a drain begins.
+_FIRST: Final = 1.0
+
+
+class HeadParser(Protocol):
+    """What a connection needs of a parser library."""
+
+    def parse(self, head: bytes) -> Headers:
+        """The fields of a complete head; names lower-case. Raises `BadRequest`."""
+
+    def reset(self) -> None:
+        """The next head does not follow the last one directly."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Http1Context:
+    """What all connections of a listener share; plain values.
+
+    keep_alive: seconds an idle connection is kept open for the next request.
+    head_timeout: seconds from the opening of the connection to its first byte, and from the
+        first byte of a head to its last. 30, as hyper's; uvicorn and gunicorn's ASGI worker wait
+        for ever.
+    limit_head: bytes of request line and header section; limit_headers: field lines.
+    """
+
+    loop: asyncio.AbstractEventLoop
+    clock: Clock
+    handler: Handler
+    parser: type[HeadParser]
+    encoder: ResponseEncoder
+    connections: set[Http1Connection]
+    keep_alive: float = 5.0
+    head_timeout: float = 30.0
+    limit_head: int = 64 * 1024
+    limit_headers: int = 100
+
+
+class Http1Connection(asyncio.Protocol):
+    """One connection, and the wire of its current exchange.
+
+    deadline: `Clock.now` seconds after which whoever sweeps calls `timed_out`.
+    exchange: the one under way; None while the connection waits for a request.
+    """
+
+    __slots__ = (
+        "_body",
+        "_context",
+        "_discarded",
+        "_draining",
+        "_eof",
+        "_head_begun",
+        "_in_process",
+        "_input",
+        "_keep_alive",
+        "_lingering",
+        "_parser",
+        "_peer",
+        "_reading",
+        "_served",
+        "_skipped_blank",
+        "_transport",
+        "_unread",
+        "_writable",
+        "_writer",
+        "deadline",
+        "exchange",
+    )
+
+    _transport: asyncio.Transport
+    _peer: Peer
+    _writer: ResponseWriter
+
+    def __init__(self, context: Http1Context) -> None:
+        self._context = context
+        self._parser = context.parser()
+        self.exchange: Exchange | None = None
+        self.deadline = NEVER
+        self._body: BodyDecoder | None = None  # of the request, until its last byte was seen
+        self._input = b""  # received, but not its turn yet
+        self._in_process = False
+        self._head_begun = False
+        self._skipped_blank = False
+        self._keep_alive = True
+        self._draining = False
+        self._served = False
+        self._eof = False
+        self._lingering = False
+        self._reading = True
+        self._writable = True
+        self._unread = 0
+        self._discarded = 0
+
+    # --- asyncio.Protocol -----------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        context = self._context
+        self._transport = cast("asyncio.Transport", transport)
+        self._peer = _peer(transport)
+        self._writer = ResponseWriter(context.loop, self._transport, context.encoder)
+        self.deadline = context.clock.now + context.head_timeout
+        context.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._context.connections.discard(self)
+        self._close_input()
+        self._writer.close()
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.lost()
+
+    def eof_received(self) -> bool:
+        """The peer closed its side. It may still read: ``printf … | nc`` expects its answer."""
+        self._eof = True
+        exchange = self.exchange
+        if exchange is None or self._body is not None:
+            return False  # a request that can never be complete is as good as gone
+        exchange.peer_closed()
+        return True
+
+    def data_received(self, data: bytes) -> None:
+        if self._input:
+            data = self._input + data
+            self._input = b""
+        self._process(data)
+
+    def pause_writing(self) -> None:
+        self._writable = False
+        if self.exchange is not None and self._writer.transfer is None:
+            self.exchange.set_writable(False)
+
+    def resume_writing(self) -> None:
+        self._writable = True
+        if self._writer.transfer is not None:
+            self._writer.transfer.advance()
+        elif self.exchange is not None:
+            self.exchange.set_writable(True)
+
+    # --- requests -------------------------------------------------------------------------------
+
+    def _process(self, data: bytes) -> None:
+        """Take as much of `data` as the state allows; the rest waits in `_input`."""
+        self._in_process = True
+        while data:
+            if self._lingering:
+                self._discard(len(data))
+                break
+            if self._body is not None:
+                data = self._read_body(self._body, data)
+            elif self.exchange is not None:
+                self._input = data
+                if len(data) > _UNREAD:
+                    self._pause_reading()
+                break
+            else:
+                data = self._read_head(data)
+        self._in_process = False
+
+    def _read_head(self, data: bytes) -> bytes:
+        """Start the next exchange; returns the bytes behind its head."""
+        if data.startswith(b"\r\n") and not self._skipped_blank:
+            # One empty line may precede a request line (RFC 9112, section 2.2); no more.
+            self._skipped_blank = True
+            return data[2:]
+        context = self._context
+        end = data.find(b"\r\n\r\n") + 4
+        try:
+            if end == 3 or end > context.limit_head:
+                self._check_partial(data)
+                self._input = data
+                return b""
+            line = parse_request_line(data[: data.find(b"\r\n")])
+            headers = self._parser.parse(data if end == len(data) else data[:end])
+            if len(headers) > context.limit_headers:
+                raise BadRequest(431, "too many header fields")
+            head, keep_alive = request_head(line, headers, self._peer)
+        except BadRequest as refusal:
+            self._refuse(refusal)
+            return b""
+        self.deadline = NEVER
+        self._head_begun = self._skipped_blank = False
+        self._served = True
+        self._keep_alive = keep_alive = keep_alive and not self._draining
+        if head.content_length != 0:
+            self._open_body(head)
+        elif not keep_alive or head.upgrade is not None:
+            self._parser.reset()
+        exchange = self.exchange = Exchange(head, self)
+        if not self._writable:
+            exchange.writable = False
+        try:
+            context.handler(exchange)
+        except Exception:
+            logger.exception("the gateway failed on %s", exchange)
+            exchange.fail()
+        return data[end:]
+
+    def _check_partial(self, data: bytes) -> None:
+        """Bound an incomplete head, and refuse at once what no further byte can mend."""
+        context = self._context
+        line_end = data.find(b"\r\n")
+        if line_end > context.limit_head or (line_end < 0 and len(data) > context.limit_head):
+            raise BadRequest(414, "the request line is too long")
+        if line_end >= 0:
+            parse_request_line(data[:line_end])
+            if data.count(b"\n") != data.count(b"\r\n"):
+                raise BadRequest(400, "a bare LF in the header section")
+        elif not data.removesuffix(b"\r").decode("latin-1").isprintable():
+            # Such as a TLS ClientHello, which would otherwise wait for its timeout.
+            raise BadRequest(400, "the request line has a control or non-ASCII character")
+        if len(data) > context.limit_head:
+            raise BadRequest(431, "the header section is too large")
+        if not self._head_begun:
+            self._head_begun = True
+            self.deadline = context.clock.now + context.head_timeout
+
+    def _open_body(self, head: RequestHead) -> None:
+        self._parser.reset()
+        self._unread = self._discarded = 0
+        if head.content_length is None:
+            context = self._context
+            self._body = ChunkedDecoder(context.limit_head, context.limit_headers)
+        else:
+            self._body = LengthDecoder(head.content_length)
+
+    def _read_body(self, body: BodyDecoder, data: bytes) -> bytes:
+        """Hand body bytes to the exchange; returns the bytes behind the body."""
+        try:
+            content, surplus = body.feed(data)
+        except BadRequest as refusal:
+            self._refuse_body(refusal)
+            return b""
+        if body.done:
+            self._body = None
+        exchange = cast("Exchange", self.exchange)
+        if exchange.finished:
+            if body.done:
+                self._take_next()
+            else:
+                self._discard(len(content))
+            return surplus
+        if content:
+            self._unread += len(content)
+            exchange.body_received(content)
+            if self._unread > _UNREAD:
+                self._pause_reading()
+        if body.done:
+            exchange.body_ended()
+        return surplus
+
+    def _discard(self, size: int) -> None:
+        self._discarded += size
+        if self._discarded > _DISCARD:
+            if self._lingering:
+                self._transport.abort()
+            else:
+                self._close_gently()
+
+    def _refuse(self, refusal: BadRequest) -> None:
+        """Answer a request that gets no exchange, and close."""
+        client = self._peer.client
+        logger.warning(
+            "%s: refused with %d: %s",
+            f"{client[0]}:{client[1]}" if client else "unix socket",
+            refusal.status,
+            refusal.reason,
+        )
+        text = refusal.reason.encode() + b"\n"
+        headers = [
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-length", b"%d" % len(text)),
+        ]
+        self._writer.start(
+            refusal.status, headers, (), b"connection: close\r\n", False, text, False
+        )
+        self._close_gently()
+
+    def _refuse_body(self, refusal: BadRequest) -> None:
+        """A body whose framing is broken: 400 if nothing was sent yet, else a cut."""
+        exchange = cast("Exchange", self.exchange)
+        if exchange.status is None and not exchange.finished:
+            self.exchange = None
+            self._refuse(refusal)
+            exchange.lost()
+        else:
+            self.cut()
+
+    def _pause_reading(self) -> None:
+        if self._reading:
+            self._reading = False
+            self._transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if not self._reading:
+            self._reading = True
+            self._transport.resume_reading()
+
+    # --- gateway.exchange.Wire ------------------------------------------------------------------
+
+    def consumed(self, size: int) -> None:
+        self._unread -= size
+        if self._unread <= _UNREAD:
+            self._resume_reading()
+
+    def send_response(
+        self, status: int, headers: Headers, data: bytes, more: bool, length: int | None
+    ) -> None:
+        exchange = cast("Exchange", self.exchange)
+        old = exchange.head.version == "1.0"
+        # Only the end of the connection can tell HTTP/1.0 where a body of unknown length ends.
+        # A client that still waits for 100 (Continue) may send its body or not: nobody can say
+        # where the next request would begin.
+        if (
+            (old and length is None)
+            or exchange.close_requested
+            or (exchange.expecting and self._body is not None)
+        ):
+            self._keep_alive = False
+        if not self._keep_alive:
+            framing = b"connection: close\r\n"
+        else:
+            framing = b"connection: keep-alive\r\n" if old else b""
+        self._writer.start(
+            status,
+            headers,
+            exchange.own_fields,
+            framing,
+            length is None and not old,
+            data,
+            more,
+        )
+
+    def send_data(self, data: bytes, more: bool) -> None:
+        self._writer.data(data, more)
+
+    def send_file(self, file: BinaryIO, offset: int, count: int, more: bool) -> None:
+        exchange = cast("Exchange", self.exchange)
+
+        def sent(complete: bool) -> None:
+            if complete:
+                exchange.file_sent()
+            else:
+                logger.error("a file ended before its announced length: %s", exchange)
+                exchange.abort()
+
+        self._writer.file(file, offset, count, more, sent)
+
+    def send_trailers(self, headers: Headers) -> None:
+        self._writer.trailers(headers)
+
+    def send_informational(self, status: int, headers: Headers) -> None:
+        # "A server MUST NOT send a 1xx response to an HTTP/1.0 client", RFC 9110, section 15.2.
+        if self.exchange is not None and self.exchange.head.version != "1.0":
+            self._writer.informational(status, headers)
+
+    def abort(self) -> None:
+        self.cut()
+
+    def exchange_finished(self) -> None:
+        exchange = self.exchange
+        if exchange is None or self._transport.is_closing():
+            return
+        if self._body is None:
+            self._take_next()
+        elif exchange.expecting or not self._keep_alive or self._body.left > _DISCARD:
+            self._close_gently()
+        else:
+            self._resume_reading()
+
+    def _take_next(self) -> None:
+        """Request and response are over: go on, or close."""
+        self.exchange = None
+        if not self._keep_alive:
+            self._close_gently() if self._input else self._transport.close()
+            return
+        context = self._context
+        self.deadline = context.clock.now + context.keep_alive
+        self._resume_reading()
+        if self._input and not self._in_process:
+            data, self._input = self._input, b""
+            self._process(data)
+        if self._eof and self.exchange is None and not self._in_process:
+            self._transport.close()
+
+    # --- the end --------------------------------------------------------------------------------
+
+    def _close_input(self) -> None:
+        self._keep_alive = False
+        self._body = None
+        self._input = b""
+        self.deadline = NEVER
+
+    def _close_gently(self) -> None:
+        """Close the sending side and read on for a while: see `_LINGER`."""
+        self._close_input()
+        self.exchange = None
+        if self._eof or not self._transport.can_write_eof():
+            self._transport.close()
+            return
+        self._lingering = True
+        self._discarded = 0
+        self.deadline = self._context.clock.now + _LINGER
+        self._transport.write_eof()
+        self._resume_reading()
+
+    def timed_out(self) -> None:
+        """The deadline passed: idle, half a head, or lingering."""
+        self.deadline = NEVER
+        if self._lingering:
+            self.cut()
+        elif self.exchange is None:
+            self._transport.close()
+
+    def drain(self) -> None:
+        """Finish what has begun and close; an idle connection closes now.
+
+        A connection that has not had its first request yet gets `_FIRST` seconds for it: its bytes
+        may be on their way, and no client repeats a request on a connection it has just opened.
+        """
+        self._draining = True
+        self._keep_alive = False
+        if self.exchange is None and not self._lingering:
+            if self._served and not self._input:
+                self._transport.close()
+            else:
+                self.deadline = min(self.deadline, self._context.clock.now + _FIRST)
+
+    def cut(self) -> None:
+        """Close now, whatever is under way; the peer sees a reset."""
+        self._keep_alive = False
+        self._transport.abort()
+
+    def __repr__(self) -> str:
+        state = "lingering" if self._lingering else self.exchange or "idle"
+        return f"<Http1Connection {self._peer.client} {state}>"
+
+
+def _peer(transport: asyncio.BaseTransport) -> Peer:
+    """The addresses of a connection as the ASGI spec wants them."""
+    scheme = "https" if transport.get_extra_info("sslcontext") is not None else "http"
+    remote = transport.get_extra_info("peername")
+    local = transport.get_extra_info("sockname")
+    client = (str(remote[0]), int(remote[1])) if isinstance(remote, tuple) else None
+    if isinstance(local, tuple):
+        return Peer(client, (str(local[0]), int(local[1])), scheme)
+    if isinstance(local, bytes):
+        local = local.decode(errors="surrogateescape")
+    return Peer(client, (local, None) if local else None, scheme)

@@ -1,0 +1,232 @@
+"""The policy on HTTP/1.1 request heads, above either parser; docs/request-policy.md is its prose.
+
+A parser library reads the header section; everything two of them would decide differently is
+decided here: the request line, Host, framing, Expect and Upgrade. Where the RFC leaves a choice,
+the stricter answer is taken, because the request may have passed a proxy that read it otherwise.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from urllib.parse import unquote
+
+from gateway.head import Headers, Peer, RequestHead
+
+__all__ = ["BadRequest", "RequestLine", "check_fields", "parse_request_line", "request_head"]
+
+
+class BadRequest(Exception):  # noqa: N818 - it is the answer, by its name in RFC 9110
+    """A request that is refused without reaching an application.
+
+    status: 400, 414, 417, 431, 501 or 505. The text says which rule was broken; it is logged and
+    never echoes bytes of the request.
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+# The methods of the IANA registry that llhttp reads as HTTP. CONNECT is left out: this is an
+# origin server (RFC 9110, section 9.3.6); so is PRI, the HTTP/2 preface.
+METHODS: Final[dict[bytes, str]] = {
+    name.encode(): name
+    for name in """ACL BIND CHECKOUT COPY DELETE GET HEAD LINK LOCK M-SEARCH MERGE MKACTIVITY
+    MKCALENDAR MKCOL MOVE NOTIFY OPTIONS PATCH POST PROPFIND PROPPATCH PURGE PUT QUERY REBIND
+    REPORT SEARCH SUBSCRIBE TRACE UNBIND UNLINK UNLOCK UNSUBSCRIBE""".split()
+}
+
+RequestLine = tuple[str, bytes, str]
+"""(method, target, version): ("GET", b"/a?b", "1.1")."""
+
+_UNKNOWN_METHOD: Final = re.compile(rb"[A-Z][A-Z0-9-]*")
+_OTHER_VERSION: Final = re.compile(rb".* HTTP/[0-9]\.[0-9]", re.DOTALL)
+_ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)([^#]*)", re.IGNORECASE)
+# uri-host [":" port], RFC 9110 section 7.2. Without it "example.com/?" moves the path of the URLs
+# that frameworks build (CVE-2026-48710). Underscores are no host name, but Docker makes them.
+_HOST: Final = re.compile(
+    rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]*|\[[0-9A-Fa-f:.]+(?:%25[A-Za-z0-9._~-]+)?\])(?::[0-9]{0,5})?"
+)
+_FIELD_BYTES: Final = bytes(b for b in range(256) if (b >= 0x20 and b != 0x7F) or b == 0x09)
+
+
+def parse_request_line(line: bytes) -> RequestLine:
+    """Split a request line, without its CRLF (RFC 9112, section 3)."""
+    if line.endswith(b" HTTP/1.1"):
+        version = "1.1"
+    elif line.endswith(b" HTTP/1.0"):
+        version = "1.0"
+    else:
+        raise _explain_request_line(line)
+    space = line.find(b" ")
+    method = METHODS.get(line[:space])
+    target = line[space + 1 : -9]
+    # Both parsers refuse every byte of a target that is not visible ASCII; no need to look twice.
+    if method is None or not target:
+        raise _explain_request_line(line)
+    return method, target, version
+
+
+def _explain_request_line(line: bytes) -> BadRequest:
+    if line.translate(None, _FIELD_BYTES) or b"\t" in line or not line.isascii():
+        return BadRequest(400, "the request line has a control or non-ASCII character")
+    parts = line.split(b" ")
+    if len(parts) != 3 or not parts[1]:
+        return BadRequest(400, "the request line is not: method, target, version")
+    if parts[2] not in (b"HTTP/1.1", b"HTTP/1.0"):
+        if _OTHER_VERSION.fullmatch(line):
+            return BadRequest(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
+        return BadRequest(400, "the request line does not end in a version")
+    if _UNKNOWN_METHOD.fullmatch(parts[0]):
+        return BadRequest(501, "the method is not known")
+    return BadRequest(400, "the method is not a name in capital letters")
+
+
+def check_fields(section: bytes) -> None:
+    """Refuse what a lenient parser would let pass in a header or trailer section.
+
+    section: field lines, each ended by CRLF. Refused are bare CR and LF (CVE-2019-16785), other
+    control characters, and line folding (RFC 9112, section 5.2, lets a server do so).
+    """
+    lines = section.count(b"\r\n")
+    if section.count(b"\n") != lines or section.count(b"\r") != lines:
+        raise BadRequest(400, "a bare CR or LF in the header section")
+    if section.replace(b"\r\n", b"").translate(None, _FIELD_BYTES):
+        raise BadRequest(400, "a control character in the header section")
+    if section.startswith((b" ", b"\t")) or b"\n " in section or b"\n\t" in section:
+        raise BadRequest(400, "a folded header line")
+
+
+_HOST_FIELD, _LENGTH, _CODING, _CONNECTION, _EXPECT, _UPGRADE = range(6)
+_SPECIAL: Final = {
+    b"host": _HOST_FIELD,
+    b"content-length": _LENGTH,
+    b"transfer-encoding": _CODING,
+    b"connection": _CONNECTION,
+    b"expect": _EXPECT,
+    b"upgrade": _UPGRADE,
+}
+
+
+def request_head(line: RequestLine, headers: Headers, peer: Peer) -> tuple[RequestHead, bool]:
+    """Make the head of a request out of its parts, or refuse it.
+
+    headers: as parsed, names lower-case. Returns the head and whether the client lets the
+    connection be reused (RFC 9112, section 9.3).
+    """
+    method, target, version = line
+    host: bytes | None = None
+    length: bytes | None = None
+    coding: bytes | None = None
+    upgrade: bytes | None = None
+    options: bytes | None = None
+    expect = False
+    for name, value in headers:
+        if name in _SPECIAL:
+            kind = _SPECIAL[name]
+            if kind == _HOST_FIELD:
+                if host is not None:
+                    raise BadRequest(400, "more than one Host")
+                host = value
+            elif kind == _CONNECTION:
+                options = value.lower() if options is None else options + b"," + value.lower()
+            elif kind == _LENGTH:
+                if length is not None:
+                    raise BadRequest(400, "more than one Content-Length")
+                length = value
+            elif kind == _CODING:
+                if coding is not None:
+                    raise BadRequest(400, "more than one Transfer-Encoding")
+                coding = value.lower()
+            elif kind == _UPGRADE:
+                upgrade = value.lower() if upgrade is None else upgrade + b", " + value.lower()
+            elif value.lower() == b"100-continue":
+                expect = version == "1.1"
+            elif version == "1.1":
+                raise BadRequest(417, "only 100-continue can be expected")
+
+    if host is None:
+        if version == "1.1":
+            raise BadRequest(400, "no Host")
+    elif host != peer.checked_host:
+        if _HOST.fullmatch(host) is None:
+            raise BadRequest(400, "Host is not a host name with an optional port")
+        peer.checked_host = host
+
+    if options is None:
+        keep_alive = version == "1.1"
+        upgrade = None
+    else:
+        tokens = [token.strip(b" \t") for token in options.split(b",")]
+        keep_alive = b"close" not in tokens and (version == "1.1" or b"keep-alive" in tokens)
+        if upgrade is not None and (version == "1.0" or b"upgrade" not in tokens):
+            upgrade = None
+
+    size: int | None = 0
+    if coding is not None:
+        _check_coding(coding, length, version)
+        size = None
+    elif length is not None:
+        # bytes.isdigit is ASCII only: no sign, no underscore, no digit of another script
+        # (CVE-2022-24761, CVE-2025-69225). 18 digits fit every file system and 63 bits.
+        if not length.isdigit() or len(length) > 18:
+            raise BadRequest(400, "Content-Length is not a number of bytes")
+        size = int(length)
+
+    if not target.startswith(b"/"):
+        target, headers = _reduce_target(method, target, headers)
+    elif b"#" in target:
+        raise BadRequest(400, "the request target has a fragment")
+    raw_path, _, query = target.partition(b"?")
+    path = raw_path.decode("ascii")
+    if "%" in path:
+        path = unquote(path)
+    head = RequestHead(
+        method,
+        target,
+        path,
+        raw_path,
+        query,
+        version,
+        headers,
+        peer,
+        size,
+        expect and size != 0,
+        upgrade,
+    )
+    return head, keep_alive
+
+
+def _check_coding(coding: bytes, length: bytes | None, version: str) -> None:
+    """Only ``chunked``, only alone (RFC 9112, sections 6.1 and 6.3)."""
+    if length is not None:
+        raise BadRequest(400, "Content-Length beside Transfer-Encoding")
+    if version == "1.0":
+        raise BadRequest(400, "Transfer-Encoding in HTTP/1.0")
+    if coding != b"chunked":
+        codings = [part.strip(b" \t") for part in coding.split(b",")]
+        if codings[-1] == b"chunked" and codings.count(b"chunked") == 1 and all(codings):
+            raise BadRequest(501, "only the chunked transfer coding is known")
+        raise BadRequest(400, "Transfer-Encoding does not end in chunked")
+
+
+def _reduce_target(method: str, target: bytes, headers: Headers) -> tuple[bytes, Headers]:
+    """Absolute-form to origin-form (RFC 9112, section 3.2.2); ``*`` only for OPTIONS."""
+    if target == b"*":
+        if method != "OPTIONS":
+            raise BadRequest(400, "the target * is for OPTIONS only")
+        return target, headers
+    match = _ABSOLUTE.fullmatch(target)
+    if match is None:
+        raise BadRequest(400, "the request target is neither a path nor an http URL")
+    authority, rest = match.groups()
+    if not authority or _HOST.fullmatch(authority) is None:
+        raise BadRequest(400, "the authority of the request target is malformed")
+    # "MUST ignore the received Host header field and instead replace it with the host
+    # information of the request-target".
+    headers = [(name, authority if name == b"host" else value) for name, value in headers]
+    if not rest:
+        return b"*" if method == "OPTIONS" else b"/", headers
+    return rest if rest.startswith(b"/") else b"/" + rest, headers
