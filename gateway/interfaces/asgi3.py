@@ -1,0 +1,275 @@
+"""ASGI 3 applications: an exchange as a scope and two awaitables (ASGI HTTP spec 2.5)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any, Literal, TypeAlias, cast
+
+from gateway.exchange import ClientGone, Exchange, ResponseError
+from gateway.head import Headers
+from gateway.log import log_app_error
+
+__all__ = ["Asgi3Application", "Asgi3Interface", "Message", "Receive", "Scope", "Send"]
+
+# The ASGI spec types values as "object or bytes or int …" per key; Any is what it means.
+Scope: TypeAlias = "MutableMapping[str, Any]"
+Message: TypeAlias = "MutableMapping[str, Any]"
+Receive: TypeAlias = "Callable[[], Awaitable[Message]]"
+Send: TypeAlias = "Callable[[Message], Awaitable[None]]"
+Asgi3Application: TypeAlias = "Callable[[Scope, Receive, Send], Awaitable[None]]"
+
+
+class Asgi3Interface:
+    """The last handler in front of one ASGI application: a task per exchange.
+
+    state: the lifespan's namespace; every scope gets a shallow copy (lifespan spec, "Lifespan
+        State"). None when the application has no lifespan.
+    version: what ``scope["asgi"]["version"]`` says: "2.0" for a wrapped double callable.
+    reset_contextvars: run every application call in an empty `contextvars.Context`, not in a copy
+        of the connection's (python/cpython#140947).
+    calls: the calls whose application has not returned yet, background work included.
+    """
+
+    def __init__(
+        self,
+        app: Asgi3Application,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        state: dict[str, object] | None = None,
+        version: Literal["2.0", "3.0"] = "3.0",
+        reset_contextvars: bool = False,
+    ) -> None:
+        self.app = app
+        self.calls: set[AsgiCall] = set()
+        self._loop = loop
+        self._state = state
+        self._version = version
+        self._reset_contextvars = reset_contextvars
+
+    def __call__(self, exchange: Exchange) -> None:
+        head = exchange.head
+        scope: Scope = {
+            "type": "http",
+            "asgi": {"version": self._version, "spec_version": "2.4"},
+            "http_version": head.version,
+            "server": head.server,
+            "client": head.client,
+            "scheme": head.scheme,
+            "method": head.method,
+            "root_path": head.root_path,
+            "path": head.path,
+            "raw_path": head.raw_path,
+            "query_string": head.query,
+            "headers": head.headers,
+            "extensions": {
+                "http.response.early_hint": {},
+                "http.response.pathsend": {},
+                "http.response.trailers": {},
+            },
+        }
+        if self._state is not None:
+            scope["state"] = self._state.copy()
+        call = AsgiCall(exchange, self._loop)
+        exchange.listener = call
+        self.calls.add(call)
+        coroutine = call.run(self.app, scope, self.calls)
+        if self._reset_contextvars:
+            call.task = self._loop.create_task(coroutine, context=contextvars.Context())
+        else:
+            call.task = self._loop.create_task(coroutine)
+
+    def cancel(self) -> int:
+        """Cancel every call still running, at the end of a drain; returns how many."""
+        for call in self.calls:
+            if call.task is not None:
+                call.task.cancel()
+        return len(self.calls)
+
+
+class AsgiCall:
+    """One call of the application: the listener of its exchange, and its receive and send.
+
+    The head waits in `_start` for the first body message, so that both leave in one write: "the
+    start message need not be flushed before the first body message" (ASGI HTTP spec, "Response
+    Start").
+    """
+
+    __slots__ = ("_body_given", "_exchange", "_loop", "_start", "_trailers", "_waiters", "task")
+
+    def __init__(self, exchange: Exchange, loop: asyncio.AbstractEventLoop) -> None:
+        self.task: asyncio.Task[None] | None = None
+        self._exchange = exchange
+        self._loop = loop
+        self._start: Message | None = None
+        self._trailers: Headers = []
+        self._body_given = False
+        self._waiters: list[asyncio.Future[None]] = []
+
+    async def run(self, app: Asgi3Application, scope: Scope, calls: set[AsgiCall]) -> None:
+        """Call the application and see to it that its exchange ends."""
+        exchange = self._exchange
+        try:
+            await app(scope, self.receive, self.send)
+        except ClientGone:
+            pass  # spec 2.4: raised by send() after a disconnect; not a failure of anybody
+        except asyncio.CancelledError:
+            exchange.fail()
+        except BaseException as error:
+            # OSError after a disconnect is how frameworks pass ClientGone on, and a group is how
+            # their task groups do.
+            if not (exchange.disconnected and _is_disconnect(error)):
+                log_app_error(exchange, error)
+            exchange.fail()
+            if isinstance(error, (SystemExit, KeyboardInterrupt)):
+                raise
+        else:
+            if not exchange.finished and not exchange.disconnected:
+                self._complain()
+        finally:
+            calls.discard(self)
+            # A cycle, exchange and call, would leave both to the garbage collector: 1.4 µs more.
+            exchange.listener = None
+
+    def _complain(self) -> None:
+        exchange = self._exchange
+        if exchange.status is not None and not exchange.writable:
+            return  # a file is still on its way
+        what = "completing" if exchange.status is not None or self._start else "starting"
+        log_app_error(
+            exchange, ResponseError(f"the application returned without {what} its response")
+        )
+        exchange.fail()
+
+    # --- the application's side -----------------------------------------------------------------
+
+    async def receive(self) -> Message:
+        """The next body bytes, or ``http.disconnect`` once there is nothing more to wait for."""
+        exchange = self._exchange
+        while True:
+            if exchange.gone or exchange.finished:
+                return {"type": "http.disconnect"}
+            if not self._body_given:
+                data = exchange.read()
+                if data or exchange.body_complete:
+                    self._body_given = exchange.body_complete
+                    more = not exchange.body_complete
+                    return {"type": "http.request", "body": data, "more_body": more}
+            elif exchange.disconnected:
+                return {"type": "http.disconnect"}
+            await self._news()
+
+    async def send(self, message: Message) -> None:
+        """Take a message; returns when the wire has room for more.
+
+        Raises `ClientGone` (an OSError) after a disconnect and `ResponseError` (a RuntimeError)
+        for a message that is out of order or out of HTTP.
+        """
+        exchange = self._exchange
+        kind = message["type"]
+        if kind == "http.response.start":
+            if self._start is not None or exchange.status is not None:
+                raise ResponseError("the response was started twice")
+            if exchange.gone:
+                raise ClientGone("the client disconnected")
+            self._start = message
+            return
+        if kind == "http.response.body":
+            data = message.get("body", b"")
+            if data.__class__ is not bytes:
+                data = _as_bytes(data)
+            more = message.get("more_body", False)
+            start = self._start
+            if start is None or exchange.status is not None:
+                exchange.write(data, more)
+            else:
+                self._begin(start, data, more)
+        elif kind == "http.response.pathsend":
+            self._send_path(message["path"])
+        elif kind == "http.response.trailers":
+            self._trailers += _as_headers(message.get("headers", ()))
+            if not message.get("more_trailers", False):
+                exchange.send_trailers(self._trailers)
+        elif kind == "http.response.early_hint":
+            links: Headers = [(b"link", link) for link in message.get("links", ())]
+            exchange.send_informational(103, links)
+        else:
+            raise ResponseError(f"{kind!r} is not a message an HTTP application may send")
+        while not exchange.writable and not exchange.finished:
+            await self._news()
+            if exchange.gone:
+                raise ClientGone("the client disconnected")
+
+    def _begin(self, start: Message, data: bytes, more: bool) -> None:
+        headers = start.get("headers", ())
+        if headers.__class__ is not list:
+            headers = _as_headers(headers)
+        self._exchange.start(start["status"], headers, data, more, start.get("trailers", False))
+
+    def _send_path(self, path: str) -> None:
+        """ASGI extension ``http.response.pathsend``: the file is the whole body."""
+        exchange, start = self._exchange, self._start
+        if start is None or exchange.status is not None:
+            raise ResponseError("pathsend takes the place of the whole body, after the start")
+        file = open(path, "rb")  # noqa: PTH123, SIM115 - the exchange closes it
+        try:
+            size = os.fstat(file.fileno()).st_size
+            headers = _as_headers(start.get("headers", ()))
+            if not any(name.lower() == b"content-length" for name, _ in headers):
+                headers.append((b"content-length", b"%d" % size))
+            exchange.start(start["status"], headers, b"", True, start.get("trailers", False))
+        except BaseException:
+            file.close()
+            raise
+        exchange.send_file(file, 0, size)
+
+    async def _news(self) -> None:
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        self._waiters.append(waiter)
+        try:
+            await waiter
+        finally:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+
+    # --- gateway.exchange.Listener --------------------------------------------------------------
+
+    def on_readable(self) -> None:
+        # Several tasks of one application may wait, each for something else: all look again.
+        if self._waiters:
+            waiters, self._waiters = self._waiters, []
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    on_writable = on_readable
+    on_gone = on_readable
+
+    def __repr__(self) -> str:
+        return f"<AsgiCall {self._exchange}>"
+
+
+def _as_bytes(data: object) -> bytes:
+    if isinstance(data, (bytearray, memoryview, bytes)):
+        return bytes(data)
+    raise ResponseError(f"a body is bytes, not {type(data).__name__}")
+
+
+def _as_headers(headers: Iterable[Iterable[bytes]]) -> Headers:
+    """Any iterable of two-item iterables, as the spec allows, as a list of tuples."""
+    try:
+        pairs = [tuple(pair) for pair in headers]
+    except TypeError:
+        raise ResponseError("headers are not an iterable of (name, value) pairs") from None
+    return cast("Headers", pairs)
+
+
+def _is_disconnect(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_is_disconnect, error.exceptions))
+    if isinstance(error, (OSError, asyncio.CancelledError)):
+        return True
+    cause = error.__cause__ or error.__context__
+    return cause is not None and isinstance(cause, ClientGone)

@@ -1,0 +1,136 @@
+"""TCP sockets that listen, and what to say where they cannot."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Sequence
+from typing import Final, NoReturn, TypeAlias
+
+from gateway.errors import StartError
+from gateway.process.port_owner import describe_port_owner
+
+__all__ = ["SocketAddress", "format_address", "listen_tcp", "resolve"]
+
+SocketAddress: TypeAlias = "tuple[str, int] | tuple[str, int, int, int]"
+"""(host, port) of IPv4; IPv6 adds flow information and the scope of a link-local address."""
+
+_Resolved: TypeAlias = "tuple[int, SocketAddress]"
+
+_NO_FAMILY: Final = frozenset((errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT))
+_TRIES: Final = 16
+_LOCAL: Final = "  use 127.0.0.1 for this machine alone, 0.0.0.0 for all its IPv4 interfaces"
+
+
+def resolve(host: str, port: int) -> list[_Resolved]:
+    """The (family, address) pairs of a host name, "" for all interfaces of IPv4 and IPv6.
+
+    Raises `StartError` if it has none.
+    """
+    try:
+        found = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise StartError(f'the host "{host}" has no address: {reason}\n{_LOCAL}') from error
+    # typeshed's third form of an address, (int, bytes), is that of a Python without IPv6.
+    return list(dict.fromkeys((int(family), address) for family, _, _, _, address in found))  # type: ignore[misc]
+
+
+def listen_tcp(
+    addresses: Sequence[_Resolved], *, dual_stack: bool, backlog: int
+) -> list[socket.socket]:
+    """Listen at all `addresses` of one host name, at the same port even if the system chooses it.
+
+    dual_stack: an IPv6 wildcard takes IPv4 too. Raises `StartError`, with nothing left open.
+    """
+    for _ in range(_TRIES):
+        sockets: list[socket.socket] = []
+        absent: tuple[SocketAddress, OSError] | None = None
+        port = addresses[0][1][1]
+        for family, address in addresses:
+            wanted: SocketAddress = (address[0], port, *address[2:])
+            try:
+                sock = _listen(family, wanted, dual_stack, backlog)
+            except OSError as error:
+                if error.errno in _NO_FAMILY and len(addresses) > 1:
+                    # "localhost" has an IPv6 address even on machines without IPv6 (bpo-30945).
+                    absent = (wanted, error)
+                    continue
+                for each in sockets:
+                    each.close()
+                if error.errno == errno.EADDRINUSE and address[1] == 0 and sockets:
+                    break  # what the system chose for the first address is taken at this one
+                _explain(wanted, error)
+            sockets.append(sock)
+            port = sock.getsockname()[1]
+        else:
+            if absent and not sockets:
+                _explain(*absent)
+            return sockets
+    hosts = ", ".join(address[0] for _, address in addresses)
+    raise StartError(f"no port was found that is free at each of {hosts}\n  choose one by --port")
+
+
+def format_address(address: SocketAddress) -> str:
+    """``127.0.0.1:8000`` or ``[::1]:8000``."""
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _listen(family: int, address: SocketAddress, dual_stack: bool, backlog: int) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if os.name == "posix":
+            # A restart need not wait for TIME_WAIT. On Windows it would let two servers share.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if address[0] == "::":
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual_stack)
+        sock.bind(address)
+        sock.listen(backlog)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _explain(address: SocketAddress, error: OSError) -> NoReturn:
+    name = format_address(address)
+    host, port = address[:2]
+    match error.errno:
+        case errno.EADDRINUSE:
+            free = _free_port_after(address)
+            other = f"--port {free}, or --port 0" if free else "--port 0"
+            text = (
+                f"{name} is taken by {describe_port_owner(host, port)}\n"
+                f"  use {other} for any free port"
+            )
+        case errno.EACCES:
+            text = (
+                f"{name} needs a permission: the first ports belong to the system\n"
+                "  use a port from 1024 on, behind a proxy, or give this process the capability\n"
+                "  CAP_NET_BIND_SERVICE (AmbientCapabilities= in systemd)"
+            )
+        case errno.EADDRNOTAVAIL:
+            text = f"{name} is not an address of this machine\n{_LOCAL}"
+        case errno.EAFNOSUPPORT:
+            text = f"{name} cannot be bound: this machine has no IPv6\n{_LOCAL}"
+        case _:
+            text = f"{name} cannot be bound: {error.strerror or error}"
+    raise StartError(text) from error
+
+
+def _free_port_after(address: SocketAddress) -> int | None:
+    """A hint must be true: the next port is often taken as well."""
+    host, port = address[:2]
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for candidate in range(port + 1, min(port + 1 + _TRIES, 65536)):
+        try:
+            _listen(family, (host, candidate), True, 1).close()
+        except OSError:
+            continue
+        return candidate
+    return None

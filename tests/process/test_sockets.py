@@ -1,0 +1,371 @@
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from contextlib import closing, contextmanager
+
+import pytest
+
+from gateway.errors import StartError
+from gateway.process.port_owner import describe_port_owner
+from gateway.process.sockets import bind_all
+from gateway.settings.bind import Bind
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="owners are read from /proc")
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as sock:
+            sock.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+
+
+@contextmanager
+def bound(*binds, **options):
+    sockets = bind_all(binds, **options)
+    try:
+        yield sockets
+    finally:
+        for each in sockets:
+            each.close()
+
+
+@contextmanager
+def listener(family=socket.AF_INET, address=("127.0.0.1", 0)):
+    with socket.socket(family) as sock:
+        sock.bind(address)
+        sock.listen()
+        yield sock
+
+
+def tcp(host="127.0.0.1", port=0):
+    return Bind(host=host, port=port)
+
+
+def unix(path):
+    return Bind(path=str(path))
+
+
+def free_port():
+    with listener() as sock:
+        return sock.getsockname()[1]
+
+
+def connects(family, address):
+    with socket.socket(family) as client:
+        return client.connect_ex(address) == 0
+
+
+def refusal(*binds):
+    with pytest.raises(StartError) as caught:
+        bind_all(binds)
+    return str(caught.value)
+
+
+@pytest.fixture
+def short_path(tmp_path, monkeypatch):
+    """pytest's own directories are too long for a socket on some systems."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "s"
+
+
+class TestTcp:
+    def test_listens_at_a_port_of_the_systems_choice(self):
+        with bound(tcp()) as [sock]:
+            assert connects(socket.AF_INET, ("127.0.0.1", sock.port))
+
+    def test_url_has_the_real_port(self):
+        with bound(tcp()) as [sock]:
+            assert sock.url() == f"http://127.0.0.1:{sock.socket.getsockname()[1]}"
+
+    def test_url_has_the_scheme(self):
+        with bound(tcp()) as [sock]:
+            assert sock.url("https") == f"https://127.0.0.1:{sock.port}"
+
+    @needs_ipv6
+    def test_url_brackets_ipv6(self):
+        with bound(tcp("::1")) as [sock]:
+            assert sock.url() == f"http://[::1]:{sock.port}"
+
+    def test_does_not_block(self):
+        with bound(tcp()) as [sock], pytest.raises(BlockingIOError):
+            sock.socket.accept()
+
+    def test_started_programs_do_not_inherit(self):
+        with bound(tcp()) as [sock]:
+            assert not sock.socket.get_inheritable()
+
+    def test_port_is_free_after_close(self):
+        with bound(tcp()) as [sock]:
+            port = sock.port
+        with bound(tcp(port=port)) as [again]:
+            assert again.port == port
+
+    def test_same_address_twice_is_bound_once(self):
+        bind = tcp(port=free_port())
+        with bound(bind, bind) as sockets:
+            assert len(sockets) == 1
+
+    def test_order_is_kept(self):
+        first, second = tcp(port=free_port()), tcp(port=free_port())
+        with bound(first, second) as sockets:
+            assert [each.bind for each in sockets] == [first, second]
+
+    @needs_ipv6
+    def test_ipv6_wildcard_alone_takes_ipv4(self):
+        with bound(tcp("::")) as [sock]:
+            assert connects(socket.AF_INET, ("127.0.0.1", sock.port))
+
+    @needs_ipv6
+    def test_both_wildcards_share_a_port(self):
+        port = free_port()
+        with bound(tcp("::", port), tcp("0.0.0.0", port)) as sockets:
+            assert [each.port for each in sockets] == [port, port]
+
+    @needs_ipv6
+    def test_ipv4_at_another_port_leaves_the_ipv6_wildcard_dual(self):
+        with bound(tcp("::", free_port()), tcp("0.0.0.0")) as [dual, _]:
+            assert connects(socket.AF_INET, ("127.0.0.1", dual.port))
+
+    @needs_ipv6
+    def test_all_addresses_of_a_host_get_the_same_free_port(self):
+        with bound(tcp("")) as sockets:
+            families = {each.socket.family for each in sockets}
+            assert families == {socket.AF_INET, socket.AF_INET6}
+            assert len({each.port for each in sockets}) == 1
+
+    def test_host_name_is_resolved(self):
+        with bound(tcp("localhost")) as sockets:
+            assert connects(sockets[0].socket.family, sockets[0].socket.getsockname())
+
+    def test_unknown_host_is_told(self):
+        label = "x" * 64  # longer than DNS allows, so nobody is asked
+        assert f'the host "{label}" has no address' in refusal(tcp(label))
+
+    def test_foreign_address_is_told(self):
+        text = refusal(tcp("203.0.113.7", 8000))
+        assert text.startswith(
+            "203.0.113.7:8000 is not an address of this machine\n  use 127.0.0.1"
+        )
+
+    def test_failure_closes_what_was_bound(self):
+        port = free_port()
+        with listener() as taken:
+            refusal(tcp(port=port), tcp(port=taken.getsockname()[1]))
+        assert not connects(socket.AF_INET, ("127.0.0.1", port))
+
+    def test_low_port_names_the_permission(self):
+        if sys.platform == "linux":
+            with open("/proc/sys/net/ipv4/ip_unprivileged_port_start") as file:
+                if int(file.read()) <= 81:
+                    pytest.skip("low ports are free for all on this machine")
+        privileged = os.geteuid() == 0
+        if privileged:
+            os.seteuid(65534)
+        try:
+            text = refusal(tcp(port=81))
+        finally:
+            if privileged:
+                os.seteuid(0)
+        assert text.startswith("127.0.0.1:81 needs a permission")
+        assert "CAP_NET_BIND_SERVICE" in text
+
+
+class TestTakenPort:
+    def test_hint_is_a_port_that_is_free(self):
+        with listener() as taken:
+            port = taken.getsockname()[1]
+            hint = refusal(tcp(port=port)).splitlines()[1]
+        other = int(hint.removeprefix("  use --port ").split(",")[0])
+        assert hint == f"  use --port {other}, or --port 0 for any free port"
+        assert port < other <= port + 16
+
+    @on_linux
+    def test_owner_is_named_with_its_command(self):
+        code = (
+            "import signal, socket; s = socket.create_server(('127.0.0.1', 0));"
+            "print(s.getsockname()[1], flush=True); signal.pause()"
+        )
+        command = [sys.executable, "-S", "-c", code, "main:app"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as owner:
+            try:
+                port = int(owner.stdout.readline())
+                text = refusal(tcp(port=port))
+            finally:
+                owner.send_signal(signal.SIGKILL)
+        python = os.path.basename(sys.executable)
+        start = f"127.0.0.1:{port} is taken by pid {owner.pid}: {python} -S -c 'import signal"
+        assert text.startswith(start)
+
+    @on_linux
+    def test_own_port_is_told_apart(self):
+        with bound(tcp()) as [sock]:
+            text = refusal(tcp(port=sock.port))
+            assert f":{sock.port} is taken by this process itself (pid {os.getpid()})\n" in text
+
+    @on_linux
+    @needs_ipv6
+    def test_owner_of_the_ipv6_wildcard_is_found(self):
+        with bound(tcp("::")) as [sock]:
+            assert "this process itself" in refusal(tcp("127.0.0.1", sock.port))
+
+    @on_linux
+    @needs_ipv6
+    def test_owner_of_an_ipv6_address_is_found(self):
+        with bound(tcp("::1")) as [sock]:
+            text = refusal(tcp("::1", sock.port))
+            assert text.startswith(f"[::1]:{sock.port} is taken by this process itself")
+
+    def test_unknown_owner_is_another_process(self):
+        assert describe_port_owner("127.0.0.1", free_port()) == "another process"
+
+
+class TestUnix:
+    def test_listens_at_the_path(self, short_path):
+        with bound(unix("s")):
+            assert connects(socket.AF_UNIX, "s")
+
+    def test_url_is_the_absolute_path(self, short_path):
+        with bound(unix("s")) as [sock]:
+            assert sock.url() == f"unix:{short_path}"
+
+    def test_has_no_port(self, short_path):
+        with bound(unix("s")) as [sock]:
+            assert sock.port is None
+
+    def test_every_user_may_connect(self, short_path):
+        with bound(unix("s")):
+            assert stat.S_IMODE(short_path.stat().st_mode) == 0o666
+
+    def test_close_removes_the_file(self, short_path):
+        with bound(unix("s")):
+            pass
+        assert not short_path.exists()
+
+    def test_close_in_another_directory_removes_the_file(self, short_path, monkeypatch):
+        with bound(unix("s")):
+            monkeypatch.chdir("/")
+        assert not short_path.exists()
+
+    def test_close_twice_is_harmless(self, short_path):
+        with bound(unix("s")) as [sock]:
+            sock.close()
+        assert not short_path.exists()
+
+    def test_close_leaves_the_file_of_a_successor(self, short_path):
+        with bound(unix("s")):
+            short_path.rename(short_path.with_name("old"))
+            short_path.touch()
+        assert short_path.exists()
+
+    def test_close_in_a_forked_worker_leaves_the_file(self, short_path):
+        code = (
+            "import os; from gateway.process.sockets import bind_all;"
+            "from gateway.settings.bind import Bind;"
+            "[sock] = bind_all([Bind(path='s')]); pid = os.fork();\n"
+            "if pid == 0: sock.close(); os._exit(0)\n"
+            "os.waitpid(pid, 0); print(os.path.exists('s'))"
+        )
+        output = subprocess.check_output([sys.executable, "-c", code], text=True)
+        assert output == "True\n"
+
+    def test_stale_file_is_replaced(self, short_path):
+        with listener(socket.AF_UNIX, "s"):
+            pass
+        assert short_path.exists()
+        with bound(unix("s")):
+            assert connects(socket.AF_UNIX, "s")
+
+    @on_linux
+    def test_live_socket_names_its_owner(self, short_path):
+        with listener(socket.AF_UNIX, "s"):
+            text = refusal(unix("s"))
+        assert text.startswith(f"unix:{short_path} is taken by this process itself (pid ")
+
+    def test_live_socket_is_left_alone(self, short_path):
+        with listener(socket.AF_UNIX, "s"):
+            refusal(unix("s"))
+            assert connects(socket.AF_UNIX, "s")
+
+    def test_regular_file_in_the_way_is_kept(self, short_path):
+        short_path.write_text("precious")
+        assert "there is a file, which is no socket" in refusal(unix("s"))
+        assert short_path.read_text() == "precious"
+
+    def test_directory_in_the_way_is_told(self, short_path):
+        short_path.mkdir()
+        assert "there is a directory, which is no socket" in refusal(unix("s"))
+
+    def test_link_in_the_way_is_told(self, short_path):
+        short_path.symlink_to("nowhere")
+        assert "there is a symbolic link, which is no socket" in refusal(unix("s"))
+
+    def test_missing_directory_is_told(self, tmp_path):
+        assert f"there is no directory {tmp_path}/run" in refusal(unix(tmp_path / "run" / "s"))
+
+    def test_long_path_is_told(self, tmp_path):
+        assert "the path is longer than the 10" in refusal(unix(tmp_path / ("s" * 108)))
+
+
+class TestDescriptor:
+    def test_listening_socket_is_taken_over(self):
+        with listener() as given, bound(Bind(fd=os.dup(given.fileno()))) as [sock]:
+            assert sock.url() == f"http://127.0.0.1:{given.getsockname()[1]}"
+
+    def test_bound_socket_is_made_to_listen(self):
+        with socket.socket() as given:
+            given.bind(("127.0.0.1", 0))
+            with bound(Bind(fd=os.dup(given.fileno()))):
+                assert connects(socket.AF_INET, given.getsockname())
+
+    def test_does_not_block(self):
+        with listener() as given:
+            given.setblocking(True)
+            with bound(Bind(fd=os.dup(given.fileno()))) as [sock]:
+                assert not sock.socket.getblocking()
+
+    def test_file_of_an_inherited_unix_socket_is_kept(self, short_path):
+        with listener(socket.AF_UNIX, "s") as given:
+            with bound(Bind(fd=os.dup(given.fileno()))) as [sock]:
+                assert sock.url() == "unix:s"
+            assert short_path.exists()
+
+    def test_closed_descriptor_is_told(self):
+        with socket.socket() as given:
+            number = given.fileno()
+        assert refusal(Bind(fd=number)).startswith(f"fd://{number} is not open in this process")
+
+    def test_impossible_number_is_told(self):
+        assert "is not open in this process" in refusal(Bind(fd=1 << 40))
+
+    def test_regular_file_is_told(self, tmp_path):
+        with open(tmp_path / "file", "w") as file:
+            assert "is not a socket" in refusal(Bind(fd=file.fileno()))
+
+    def test_datagram_socket_is_told(self):
+        with socket.socket(type=socket.SOCK_DGRAM) as given:
+            assert "is a AF_INET SOCK_DGRAM socket" in refusal(Bind(fd=given.fileno()))
+
+    def test_unbound_socket_is_told(self):
+        with socket.socket() as given:
+            assert "is not bound to an address" in refusal(Bind(fd=given.fileno()))
+
+    def test_connection_is_told(self):
+        ours, theirs = socket.socketpair()
+        with closing(ours), closing(theirs):
+            assert "is a connection" in refusal(Bind(fd=ours.fileno()))
+
+    def test_refused_socket_stays_open(self):
+        with socket.socket() as given:
+            refusal(Bind(fd=given.fileno()))
+            assert given.getsockname()[1] == 0
