@@ -1,0 +1,190 @@
+"""The command and its options, made from the declared settings.
+
+Click splits the words; it knows neither types nor defaults, so that a value is judged by the same
+code, with the same words, wherever it comes from.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal, TypeAlias
+
+import click
+
+from gateway import __version__
+from gateway.cli.help import print_help
+from gateway.settings.declare import Field
+from gateway.settings.kinds import Flag, suggest
+from gateway.settings.model import SETTINGS
+from gateway.settings.texts import complete
+
+__all__ = ["Action", "CommandLine", "parse"]
+
+Action: TypeAlias = Literal["run", "check", "routes", "config"]
+
+ACTIONS: Final[Mapping[str, Action]] = {
+    "run": "run",
+    "check": "check",
+    "routes": "routes",
+    "config": "config",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandLine:
+    """What one command line asks for.
+
+    values: the settings it gives, as text, by field name. config: the file it names.
+    notes: for the operator, about words that were accepted and do nothing.
+    """
+
+    action: Action
+    values: Mapping[str, object]
+    config: str | None = None
+    as_json: bool = False
+    notes: Sequence[str] = field(default=())
+
+
+def parse(argv: Sequence[str]) -> CommandLine | int:
+    """Read a command line; an exit code where it was answered already (``--help``).
+
+    Raises `click.UsageError`.
+    """
+    result: object = _COMMAND.main(list(argv), prog_name="gateway", standalone_mode=False)
+    return result if isinstance(result, CommandLine) else int(str(result or 0))
+
+
+def _command_line(**given: object) -> CommandLine:
+    """Click's callback: what was parsed, without what was not given."""
+    values = {name: value for name, value in given.items() if value not in (None, ())}
+    words = values.pop("words", ())
+    config = values.pop("config", None)
+    as_json = bool(values.pop("as_json", False))
+    notes = _foreign(values)
+    action, app = _action_and_app(words if isinstance(words, tuple) else ())
+    if app is not None:
+        values["app"] = app
+    if as_json and action not in ("config", "routes"):
+        raise click.UsageError("--json is for gateway config and gateway routes")
+    return CommandLine(
+        action=action,
+        values=values,
+        config=None if config is None else str(config),
+        as_json=as_json,
+        notes=notes,
+    )
+
+
+def _action_and_app(words: tuple[str, ...]) -> tuple[Action, str | None]:
+    """Which action, on which application: an application has a colon, so they cannot clash."""
+    action: Action = "run"
+    if words and words[0] in ACTIONS:
+        action, words = ACTIONS[words[0]], words[1:]
+    if len(words) > 1:
+        raise click.UsageError(
+            f"one application at a time, not {' and '.join(words)}\n"
+            f"  mount the other one:  gateway {words[0]} --mount /path={words[1]}"
+        )
+    if not words:
+        return action, None
+    word = words[0]
+    if ":" not in word:
+        near = suggest(word, tuple(ACTIONS))
+        hint = near or f"an application is module:attribute, try:  gateway {complete(word)}"
+        raise click.UsageError(f"'{word}' is neither an application nor a command\n  {hint}")
+    return action, word
+
+
+def _foreign(values: dict[str, object]) -> list[str]:
+    """Act on other servers' flags that are no settings here."""
+    notes = []
+    worker = values.pop("worker_class", None)
+    if worker is not None:
+        if not str(worker).endswith(("UvicornWorker", "UvicornH11Worker", "asgi", "gthread")):
+            raise click.UsageError(
+                f"--worker-class {worker} has no counterpart here\n"
+                "  gateway sees by itself whether an application is ASGI or WSGI"
+            )
+        notes.append("--worker-class is not needed: gateway sees what an application is")
+    directory = values.pop("chdir", None)
+    if directory is not None:
+        try:
+            os.chdir(str(directory))
+        except OSError as error:
+            raise click.UsageError(f"--chdir {directory}: {error.strerror}") from None
+    log_file = values.pop("access_logfile", None)
+    if log_file is not None:
+        if log_file != "-":
+            raise click.UsageError(
+                f"the access log goes to stdout, not to {log_file}\n"
+                "  give --log-config to send it elsewhere"
+            )
+        values.setdefault("access_log", True)
+    return notes
+
+
+def _option(each: Field) -> click.Option:
+    names = [each.flag, *(f"--{name}" for name in each.setting.aliases if len(name) > 1)]
+    shorts = [f"-{name}" for name in each.setting.aliases if len(name) == 1]
+    if isinstance(each.kind, Flag):
+        pairs = [f"{name}/--no-{name[2:]}" for name in names]
+        return click.Option([*pairs, each.name], default=None)
+    return click.Option(
+        [*shorts, *names, each.name], type=str, default=None, multiple=each.kind.repeats
+    )
+
+
+def _text(*names: str) -> click.Option:
+    return click.Option(list(names), type=str, default=None)
+
+
+def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        python = f"{platform.python_implementation()} {platform.python_version()}"
+        click.echo(f"Running gateway {__version__} with {python} on {platform.system()}")
+        context.exit()
+
+
+def _print_help(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        print_help(everything=parameter.name == "help_all")
+        context.exit()
+
+
+def _answer(
+    *names: str, callback: Callable[[click.Context, click.Parameter, bool], None]
+) -> click.Option:
+    return click.Option(
+        list(names),
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=callback,
+    )
+
+
+_COMMAND: Final = click.Command(
+    "gateway",
+    callback=_command_line,
+    add_help_option=False,
+    params=[
+        click.Argument(["words"], nargs=-1, type=str),
+        *(
+            _option(each)
+            for each in SETTINGS.values()
+            if each.name != "app" and not each.python_only
+        ),
+        _text("-c", "--config", "config"),
+        click.Option(["--json", "as_json"], is_flag=True, default=False),
+        _text("-w", "--workers", "workers"),
+        _text("-k", "--worker-class", "worker_class"),
+        _text("--chdir", "--working-dir", "chdir"),
+        _text("--access-logfile", "access_logfile"),
+        _answer("-h", "--help", "help", callback=_print_help),
+        _answer("--help-all", "help_all", callback=_print_help),
+        _answer("--version", "version", callback=_print_version),
+    ],
+)

@@ -1,0 +1,64 @@
+"""One address to listen on."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = ["Bind"]
+
+_TCP: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[^\s:/\[\]]*)(?::(?P<port>\d{1,5}))?")
+_DEFAULT_PORT: Final = 8000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bind:
+    """``host:port``, ``[::]:port``, ``unix:/path`` or ``fd://N``.
+
+    host, port: for TCP; the host is without brackets, "" and "*" are read as 0.0.0.0, a missing
+        port is 8000 (gunicorn's and hypercorn's readings), 0 lets the system choose.
+    path: of a UNIX socket. fd: the number of an inherited, bound socket.
+    Exactly one of host, path and fd is set.
+    """
+
+    host: str | None = None
+    port: int = 0
+    path: str | None = None
+    fd: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Bind:
+        """Read one address. Raises ValueError, which says what to write instead ("" if unknown)."""
+        if text.startswith("unix:"):
+            path = re.sub(r"^//(?=/)", "", text[5:])
+            if not path or "\0" in path:
+                raise ValueError("write unix:/path")
+            return cls(path=path)
+        if text.startswith("fd://"):
+            if not text[5:].isdecimal():
+                raise ValueError("write fd:// and a number")
+            return cls(fd=int(text[5:]))
+        if text.isdecimal():
+            raise ValueError(f"write '127.0.0.1:{text}', or ':{text}' for all interfaces")
+        if text.startswith("/"):
+            raise ValueError(f"write 'unix:{text}'")
+        if text.count(":") > 1 and not text.startswith("["):
+            address = re.sub(r"^\w+://([^/]+).*$", r"\1", text)
+            raise ValueError(f"write '{address}'" if "//" in text else f"write '[{text}]:8000'")
+        match = _TCP.fullmatch(text)
+        if match is None or not text:
+            bare = re.sub(r"^\w+://", "", text).rstrip("/")
+            raise ValueError(f"write '{bare}'" if bare != text and _TCP.fullmatch(bare) else "")
+        port = int(match["port"]) if match["port"] else _DEFAULT_PORT
+        if port > 65535:
+            raise ValueError("a port is a whole number from 0 to 65535")
+        host = match["host"].strip("[]")
+        return cls(host="0.0.0.0" if host in ("", "*") else host, port=port)
+
+    def __str__(self) -> str:
+        if self.path is not None:
+            return f"unix:{self.path}"
+        if self.host is None:
+            return f"fd://{self.fd}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

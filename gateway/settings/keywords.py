@@ -1,0 +1,50 @@
+"""The keywords of `gateway.run`, written by ``python -m gateway.settings.document``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Literal, TypedDict
+
+__all__ = ["Keywords"]
+
+
+class Keywords(TypedDict, total=False):
+    """One key for each setting; None is the same as leaving it out."""
+
+    mounts: Mapping[str, object] | None
+    interface: Literal["auto", "asgi3", "asgi2", "wsgi"] | None
+    factory: bool | None
+    app_dir: str | os.PathLike[str] | None
+    env_file: str | os.PathLike[str] | None
+    lifespan: Literal["auto", "on", "off"] | None
+    bind: str | Sequence[str] | None
+    host: str | None
+    port: int | None
+    uds: str | None
+    fd: int | None
+    backlog: int | None
+    loop: Literal["auto", "asyncio", "uvloop"] | None
+    http: Literal["auto", "httptools", "h11"] | None
+    threads: int | None
+    thread_queue: int | None
+    server_header: bool | None
+    date_header: bool | None
+    header: Sequence[str | tuple[str, str]] | Mapping[str, str] | None
+    reset_contextvars: bool | None
+    callback_notify: Callable[[], Awaitable[None]] | None
+    timeout_notify: float | str | None
+    timeout_keep_alive: float | str | None
+    timeout_graceful_shutdown: float | str | None
+    limit_concurrency: int | None
+    limit_max_requests: int | None
+    limit_head_size: int | str | None
+    limit_headers: int | None
+    log_level: str | int | None
+    access_log: bool | None
+    access_log_format: str | None
+    log_config: str | os.PathLike[str] | Mapping[str, object] | None
+    use_colors: bool | None
+    proxy_headers: bool | None
+    forwarded_allow_ips: str | Sequence[str] | None
+    root_path: str | None

@@ -1,0 +1,123 @@
+"""Kinds of several values: addresses, trusted networks, header fields."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from gateway.settings.bind import Bind
+from gateway.settings.kinds import Invalid, Kind, Schema
+
+__all__ = ["Binds", "Fields", "Networks"]
+
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+
+
+def _items(value: object, expected: str, separator: str = ",") -> list[str]:
+    if isinstance(value, str):
+        return [item.strip() for item in value.split(separator) if item.strip()]
+    if isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            if not isinstance(item, str):
+                raise Invalid(expected, path=(index,))
+        return [item.strip() for item in value]
+    raise Invalid(expected)
+
+
+class Binds(Kind):
+    """Addresses to listen on; text may hold several with commas between."""
+
+    metavar = "ADDRESS"
+    python = "str | Sequence[str]"
+    repeats = True
+
+    def read(self, value: object) -> object:
+        expected = "an address such as 127.0.0.1:8000, [::]:8000, unix:/run/app.sock or fd://3"
+        addresses = _items(value, expected)
+        for index, address in enumerate(addresses):
+            try:
+                Bind.parse(address)
+            except ValueError as error:
+                path = (index,) if not isinstance(value, str) else ()
+                raise Invalid(expected, str(error), path) from None
+        return tuple(addresses)
+
+    def show(self, value: object) -> str:
+        return ", ".join(value) if isinstance(value, tuple) else str(value)
+
+    def schema(self) -> Schema:
+        return {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+
+
+class Networks(Binds):
+    """Trusted peers: IP addresses, networks, literals such as a socket's path, or "*"."""
+
+    metavar = "ADDRESSES"
+    repeats = False
+
+    def read(self, value: object) -> object:
+        expected = "a list of IP addresses and networks, or '*'"
+        peers = _items(value, expected)
+        for index, peer in enumerate(peers):
+            # Other servers keep what they cannot parse as a literal, so that 10.0.0.1/8 or
+            # 10.0.0.0/33 silently trusts nobody; only names without such a shape stay literals.
+            if peer.startswith("/") or not re.match(r"[0-9.]+(/|$)|[0-9a-fA-F]*:", peer):
+                continue
+            try:
+                ipaddress.ip_network(peer)
+            except ValueError as error:
+                path = (index,) if not isinstance(value, str) else ()
+                raise Invalid(expected, self._correct(peer) or str(error), path) from None
+        return tuple(peers)
+
+    def _correct(self, peer: str) -> str:
+        try:
+            return f"did you mean '{ipaddress.ip_network(peer, strict=False)}'?"
+        except ValueError:
+            return ""
+
+
+class Fields(Kind):
+    """Response header fields: ``Name: Value`` texts, a table, or pairs.
+
+    Text in the environment has one field a line, as a value may hold any other separator.
+    """
+
+    metavar = "NAME:VALUE"
+    python = "Sequence[str | tuple[str, str]] | Mapping[str, str]"
+    repeats = True
+
+    def read(self, value: object) -> object:
+        fields: list[tuple[str, str]] = []
+        items: list[tuple[tuple[str | int, ...], object]] = []
+        if isinstance(value, str):
+            items = [((), line) for line in value.splitlines() if line.strip()]
+        elif isinstance(value, Mapping):
+            items = [((name,), (name, text)) for name, text in value.items()]
+        elif isinstance(value, (list, tuple)):
+            items = [((index,), item) for index, item in enumerate(value)]
+        else:
+            raise Invalid("a list of 'Name: Value'")
+        for path, item in items:
+            pair = item.split(":", 1) if isinstance(item, str) else item
+            match pair:
+                case [str(name), str(text)] if _TOKEN.fullmatch(name.strip()):
+                    if not _VALUE.fullmatch(text):
+                        raise Invalid("a list of 'Name: Value'", "control character", path)
+                    fields.append((name.strip(), text.strip()))
+                case _:
+                    raise Invalid("a list of 'Name: Value'", "write 'Name: Value'", path)
+        return tuple(fields)
+
+    def show(self, value: object) -> str:
+        if isinstance(value, tuple):
+            return ", ".join(f"{name}: {text}" for name, text in value)
+        return str(value)
+
+    def schema(self) -> Schema:
+        texts: Schema = {"type": "array", "items": {"type": "string"}}
+        table: Schema = {"type": "object", "additionalProperties": {"type": "string"}}
+        return {"anyOf": [{"type": "string"}, texts, table]}

@@ -1,0 +1,404 @@
+"""Every setting of the server, each declared once; one file, to be read from top to bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Final, Literal, TypeAlias
+
+from gateway.settings.bind import Bind
+from gateway.settings.declare import Bytes, Field, Seconds, Setting, declared
+from gateway.settings.kinds import Integer, PythonOnly
+from gateway.settings.lists import Binds, Fields, Networks
+from gateway.settings.mounts import Interface, Lifespan, Mount, MountTable
+from gateway.settings.quantities import Level, Size
+from gateway.settings.texts import FilePath, Host, ImportString, LogConfig, RootPath
+
+__all__ = ["GROUPS", "SETTINGS", "Settings"]
+
+Limit: TypeAlias = Annotated[int | None, Integer(low=1, zero_is_none=True)]
+
+_APPS: Final = "Applications"
+_ADDRESS: Final = "Address"
+_WORK: Final = "Serving"
+_LIMITS: Final = "Limits and timeouts"
+_LOGS: Final = "Logging"
+_PROXY: Final = "Behind a proxy"
+
+GROUPS: Final = (_APPS, _ADDRESS, _WORK, _LIMITS, _LOGS, _PROXY)
+"""The chapters of the help and the documentation, in order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The settings of one server; frozen, typed, and valid when they come from `load`.
+
+    Times are in seconds, sizes in bytes. ``docs/settings.md`` is generated from this class.
+    """
+
+    app: Annotated[
+        object,
+        ImportString(),
+        Setting(
+            help="The application to serve, at the mount '/'.",
+            why="Nothing can be guessed safely; a file with mounts needs none.",
+            group=_APPS,
+        ),
+    ] = None
+    mounts: Annotated[
+        tuple[Mount, ...],
+        MountTable(),
+        Setting(
+            help="Serve another application below a path, a host, or both.",
+            why="APP alone is the mount '/'.",
+            group=_APPS,
+            flag="mount",
+            metavar="[HOST]/PATH=MODULE:APP",
+            common=True,
+        ),
+    ] = ()
+    interface: Annotated[
+        Interface,
+        Setting(
+            help="The interface APP speaks; with mounts only, that of every mount without its own.",
+            why="A signature tells it without calling anything.",
+            group=_APPS,
+            common=True,
+        ),
+    ] = "auto"
+    factory: Annotated[
+        bool,
+        Setting(
+            help="APP is called without arguments and returns the application.",
+            why="A WSGI or ASGI 2 application cannot be told from a factory by looking.",
+            group=_APPS,
+            common=True,
+        ),
+    ] = False
+    app_dir: Annotated[
+        str,
+        FilePath(),
+        Setting(
+            help="Look for modules in this directory first.",
+            why="Empty is the working directory: where the project lies on most machines.",
+            group=_APPS,
+            aliases=("pythonpath",),
+            metavar="DIRECTORY",
+            common=True,
+        ),
+    ] = ""
+    env_file: Annotated[
+        str | None,
+        FilePath(),
+        Setting(
+            help="Load environment variables for the applications from this file "
+            "(needs gateway[dotenv]; GATEWAY_* in it are not settings).",
+            why="A file nobody named should not change what an application sees.",
+            group=_APPS,
+            aliases=("env-files",),
+            common=True,
+        ),
+    ] = None
+    lifespan: Annotated[
+        Lifespan,
+        Setting(
+            help="Run the applications' startup and shutdown (ASGI lifespan).",
+            why="auto accepts applications without one; on makes that an error.",
+            group=_APPS,
+            aliases=("asgi-lifespan",),
+        ),
+    ] = "auto"
+
+    bind: Annotated[
+        tuple[str, ...],
+        Binds(),
+        Setting(
+            help="Listen here: host:port, [::]:port, unix:/path or fd://N; repeatable. "
+            "A later --host or --port changes the first host:port.",
+            why="Empty means uds, fd, or host and port.",
+            group=_ADDRESS,
+            aliases=("b",),
+            common=True,
+        ),
+    ] = ()
+    host: Annotated[
+        str,
+        Host(),
+        Setting(
+            help="Listen on this host name or address.",
+            why="A server that nobody configured is not reachable from outside; "
+            "0.0.0.0 when the environment has PORT, as platforms expect.",
+            group=_ADDRESS,
+            common=True,
+        ),
+    ] = "127.0.0.1"
+    port: Annotated[
+        int,
+        Integer(low=0, high=65535),
+        Setting(
+            help="Listen on this port; 0 picks a free one and prints it.",
+            why="uvicorn's, gunicorn's and Django's port. PORT in the environment replaces it.",
+            group=_ADDRESS,
+            metavar="PORT",
+            common=True,
+        ),
+    ] = 8000
+    uds: Annotated[
+        str | None,
+        Setting(help="Listen on this UNIX socket.", group=_ADDRESS, metavar="PATH", common=True),
+    ] = None
+    fd: Annotated[
+        int | None,
+        Setting(help="Listen on this inherited file descriptor.", group=_ADDRESS),
+    ] = None
+    backlog: Annotated[
+        int,
+        Integer(low=1),
+        Setting(
+            help="Connections the kernel holds before they are accepted.",
+            why="uvicorn's and gunicorn's value: a burst must outlive one slow turn of the loop; "
+            "the kernel's own limit (somaxconn, 4096) still applies.",
+            group=_ADDRESS,
+        ),
+    ] = 2048
+
+    loop: Annotated[
+        Literal["auto", "asyncio", "uvloop"],
+        Setting(
+            help="Event loop.",
+            why="auto takes uvloop where it is installed: twice asyncio's speed on plain requests.",
+            group=_WORK,
+            aliases=("asgi-loop",),
+        ),
+    ] = "auto"
+    http: Annotated[
+        Literal["auto", "httptools", "h11"],
+        Setting(
+            help="HTTP/1.1 parser.",
+            why="auto takes httptools where it is installed; both give the same requests.",
+            group=_WORK,
+        ),
+    ] = "auto"
+    threads: Annotated[
+        int,
+        Integer(low=1, high=4096),
+        Setting(
+            help="Threads of a WSGI mount, at most; they are started on need.",
+            why="Views that wait for a database for 50 ms make 160 requests a second with 8. "
+            "More would rarely be faster under one interpreter lock and each may hold a "
+            "database connection (waitress has 4, uvicorn 10, gunicorn 1).",
+            group=_WORK,
+            aliases=("blocking-threads",),
+            common=True,
+        ),
+    ] = 8
+    thread_queue: Annotated[
+        int,
+        Integer(low=0),
+        Setting(
+            help="Requests of a WSGI mount that may wait for a thread; the next one gets a 503 "
+            "with Retry-After.",
+            why="At 100 ms a request the last of 1000 waits 12 s for one of 8 threads: long, but "
+            "less than the 30 to 60 s after which proxies give up. A burst of a few hundred "
+            "connections on a fast application never meets it.",
+            group=_WORK,
+        ),
+    ] = 1000
+    server_header: Annotated[
+        bool,
+        Setting(help="Send the Server header.", why="As every peer does.", group=_WORK),
+    ] = True
+    date_header: Annotated[
+        bool,
+        Setting(
+            help="Send the Date header.",
+            why="RFC 9110, section 6.6.1, asks a server with a clock for it.",
+            group=_WORK,
+        ),
+    ] = True
+    header: Annotated[
+        tuple[tuple[str, str], ...],
+        Fields(),
+        Setting(
+            help="Add this header to every response; repeatable.", group=_WORK, aliases=("headers",)
+        ),
+    ] = ()
+    reset_contextvars: Annotated[
+        bool,
+        Setting(
+            help="Run each ASGI request in a fresh context, without what the lifespan set.",
+            why="Applications do hand values from startup to requests this way.",
+            group=_WORK,
+        ),
+    ] = False
+    callback_notify: Annotated[
+        Callable[[], Awaitable[None]] | None,
+        PythonOnly(),
+        Setting(help="Called, and awaited, every timeout_notify seconds.", group=_WORK),
+    ] = None
+    timeout_notify: Annotated[
+        Seconds,
+        Setting(
+            help="Time between two calls of callback_notify.", why="As in uvicorn.", group=_WORK
+        ),
+    ] = 30.0
+
+    timeout_keep_alive: Annotated[
+        Seconds,
+        Setting(
+            help="Close a connection that has been idle between requests for this long.",
+            why="nginx and AWS load balancers reuse an idle connection for 60 s: the side that "
+            "closes first must be theirs, or the request on its way is lost as a 502. "
+            "75 s is nginx's own (uvicorn, hypercorn and Node: 5 s, gunicorn: 2 s). "
+            "An idle connection costs a few KiB and never delays a stop.",
+            group=_LIMITS,
+            aliases=("keep-alive", "keep-alive-timeout"),
+            common=True,
+        ),
+    ] = 75.0
+    timeout_graceful_shutdown: Annotated[
+        Seconds,
+        Setting(
+            help="When stopping, let open requests run for at most this long.",
+            why="Heroku, Kubernetes and ECS kill 30 s after TERM. uvicorn's and granian's "
+            "endless wait is why an open stream makes Ctrl-C hang there.",
+            group=_LIMITS,
+            aliases=("graceful-timeout",),
+            common=True,
+        ),
+    ] = 30.0
+    limit_concurrency: Annotated[
+        Limit,
+        Setting(
+            help="Answer 503 beyond this many requests in progress; idle connections do not count.",
+            why="The right number depends on the application alone.",
+            group=_LIMITS,
+            aliases=("worker-connections",),
+            common=True,
+        ),
+    ] = None
+    limit_max_requests: Annotated[
+        Limit,
+        Setting(
+            help="Stop, gracefully, after this many requests.",
+            why="Only useful for applications that leak, below something that starts them again.",
+            group=_LIMITS,
+            aliases=("max-requests",),
+        ),
+    ] = None
+    limit_head_size: Annotated[
+        Bytes,
+        Size(low=1024),
+        Setting(
+            help="Largest request head (request line and headers); larger ones get a 431.",
+            why="h11 in uvicorn and hyper take 64 KiB, waitress 256, nginx 32. Large cookies and "
+            "tokens fit; without a limit (uvicorn's httptools) 8 MB heads are buffered.",
+            group=_LIMITS,
+            aliases=("h11-max-incomplete-event-size", "h11-max-incomplete-size"),
+        ),
+    ] = 65536
+    limit_headers: Annotated[
+        int,
+        Integer(low=1),
+        Setting(
+            help="Most headers in one request; more get a 431.",
+            why="gunicorn's and hyper's value; HAProxy takes 101. Browsers send about 20.",
+            group=_LIMITS,
+            aliases=("limit-request-fields",),
+        ),
+    ] = 100
+
+    log_level: Annotated[
+        Annotated[int, Level()] | None,
+        Setting(
+            help="Lowest level logged: a name or a number; info if neither this nor log-config "
+            "says.",
+            why="None leaves the levels of a log-config as they are.",
+            group=_LOGS,
+            metavar="LEVEL",
+            common=True,
+        ),
+    ] = None
+    access_log: Annotated[
+        bool,
+        Setting(
+            help="Log every request to stdout.",
+            why="The first thing asked for when something goes wrong; written in batches.",
+            group=_LOGS,
+            common=True,
+        ),
+    ] = True
+    access_log_format: Annotated[
+        str,
+        Setting(
+            help="default, common, combined, dev, json, or a format of gunicorn's atoms.",
+            why="default is for people: one short line with status, duration and size.",
+            group=_LOGS,
+            aliases=("access-logformat", "access-log-fmt"),
+            metavar="FORMAT",
+            common=True,
+        ),
+    ] = "default"
+    log_config: Annotated[
+        str | Mapping[str, object] | None,
+        LogConfig(),
+        Setting(
+            help="Logging configuration: an .ini, .json, .yaml (needs gateway[yaml]) or .toml "
+            "file; in TOML and Python also the dictionary itself.",
+            group=_LOGS,
+        ),
+    ] = None
+    use_colors: Annotated[
+        bool | None,
+        Setting(
+            help="Color the log.",
+            why="None looks: a terminal, and neither NO_COLOR nor FORCE_COLOR set.",
+            group=_LOGS,
+        ),
+    ] = None
+
+    proxy_headers: Annotated[
+        bool,
+        Setting(
+            help="Take client, scheme, host and prefix from X-Forwarded-* and Forwarded of "
+            "trusted peers.",
+            why="Safe, as only forwarded-allow-ips are believed.",
+            group=_PROXY,
+            common=True,
+        ),
+    ] = True
+    forwarded_allow_ips: Annotated[
+        tuple[str, ...],
+        Networks(),
+        Setting(
+            help="Peers whose forwarded headers are believed: addresses, networks, or '*'; "
+            "UNIX sockets always are.",
+            why="A proxy on the same machine. FORWARDED_ALLOW_IPS in the environment replaces it.",
+            group=_PROXY,
+            common=True,
+        ),
+    ] = ("127.0.0.1", "::1")
+    root_path: Annotated[
+        str,
+        RootPath(),
+        Setting(
+            help="The path a proxy in front strips; prepended to every request's path.",
+            why="As in uvicorn: frameworks build their links from it.",
+            group=_PROXY,
+            common=True,
+        ),
+    ] = ""
+
+    @property
+    def addresses(self) -> tuple[Bind, ...]:
+        """Where to listen: `bind`, else `uds`, else `fd`, else `host` and `port`."""
+        if self.bind:
+            return tuple(map(Bind.parse, self.bind))
+        if self.uds is not None:
+            return (Bind(path=self.uds),)
+        if self.fd is not None:
+            return (Bind(fd=self.fd),)
+        return (Bind(host=self.host.strip("[]"), port=self.port),)
+
+
+SETTINGS: Final[Mapping[str, Field]] = declared(Settings)
