@@ -14,11 +14,22 @@ All methods are called on the event loop's thread.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from time import monotonic
 from typing import BinaryIO, Final, Protocol, TypeAlias
 
+from gateway.fields import (
+    FIELD_BYTES,
+    KINDS,
+    LENGTH,
+    TOKEN,
+    ResponseError,
+    checked,
+    explain_fields,
+    length_problem,
+    normalized,
+    parse_length,
+)
 from gateway.head import Headers, RequestHead
 
 __all__ = ["ClientGone", "Exchange", "Handler", "Listener", "ResponseError", "Wire"]
@@ -29,10 +40,6 @@ class ClientGone(OSError):  # noqa: N818 - named by what happened, as EOFError's
 
     An OSError, as the ASGI HTTP spec 2.4 asks of ``send()`` after a disconnect.
     """
-
-
-class ResponseError(RuntimeError):
-    """The application broke a rule of HTTP; the text says which."""
 
 
 class Wire(Protocol):
@@ -95,33 +102,6 @@ Handler: TypeAlias = "Callable[[Exchange], None]"
 """Mounts, limits, log and interfaces alike; an interface is the last one."""
 
 
-_PLAIN, _LENGTH, _HOP, _DATE, _SERVER = range(5)
-
-# What the common response fields mean to the exchange. A name found here needs no check of its
-# syntax; any other is lower-cased and matched, 0.4 µs more.
-_FIELDS: Final[dict[bytes, int]] = dict.fromkeys(
-    b"""accept-ranges access-control-allow-credentials access-control-allow-headers
-    access-control-allow-methods access-control-allow-origin access-control-expose-headers age
-    allow cache-control content-disposition content-encoding content-language content-location
-    content-range content-security-policy content-type cross-origin-opener-policy etag expires
-    last-modified link location permissions-policy pragma referrer-policy retry-after set-cookie
-    strict-transport-security vary via www-authenticate x-content-type-options x-frame-options
-    x-process-time x-request-id x-xss-protection""".split(),
-    _PLAIN,
-) | {
-    b"content-length": _LENGTH,
-    b"transfer-encoding": _HOP,
-    b"connection": _HOP,
-    b"keep-alive": _HOP,
-    b"proxy-connection": _HOP,
-    b"upgrade": _HOP,
-    b"date": _DATE,
-    b"server": _SERVER,
-}
-
-_TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-# Everything a field name or value may hold (RFC 9110, section 5.5): HTAB, SP, VCHAR and obs-text.
-_FIELD_BYTES: Final = bytes(b for b in range(256) if (b >= 0x20 and b != 0x7F) or b == 0x09)
 _TEXT: Final = (b"content-type", b"text/plain; charset=utf-8")
 _NO_BODY: Final = frozenset((204, 304))
 
@@ -146,6 +126,7 @@ class Exchange:
     __slots__ = (
         "_chunks",
         "_discarding",
+        "_ended",
         "_expect",
         "_file_ends",
         "_remaining",
@@ -191,6 +172,7 @@ class Exchange:
         self._trailers = False
         self._discarding = False
         self._file_ends = False
+        self._ended = False
 
     # --- request body: the wire pushes, the interface pulls -------------------------------------
 
@@ -256,29 +238,29 @@ class Exchange:
         """
         if self.finished or self.status is not None:
             self._refuse_late("the response was started twice")
-        if status.__class__ is not int:
-            status = _plain_status(status)
-        if not 200 <= status <= 999:
-            raise ResponseError(f"{status} is not a final status code (200 to 999)")
+        if not isinstance(status, int) or not 200 <= status <= 999:
+            raise ResponseError(f"{status!r} is not a final status code (200 to 999)")
         length: int | None = None
         special = False
         try:
             for name, value in headers:
-                kind = _FIELDS.get(name)
+                kind = KINDS.get(name)
                 if kind:
-                    if kind == _LENGTH and length is None:
-                        length = _parse_length(value)
+                    if kind == LENGTH and length is None:
+                        length = parse_length(value)
                     else:
                         special = True
                 elif kind is None:
-                    special = special or not name.islower() or _TOKEN.fullmatch(name) is None
-            fields = b"".join([part for pair in headers for part in pair])
+                    special = special or not name.islower() or TOKEN.fullmatch(name) is None
+            joined = b"".join([part for pair in headers for part in pair])
         except (TypeError, ValueError, AttributeError) as error:
-            raise ResponseError(_explain_fields(headers) or str(error)) from None
-        if fields.translate(None, _FIELD_BYTES):
-            raise ResponseError(_explain_fields(headers))
+            raise ResponseError(explain_fields(headers) or str(error)) from None
+        if joined.translate(None, FIELD_BYTES):
+            raise ResponseError(explain_fields(headers))
         if special:
-            headers, length = self._normalize(headers)
+            fields = normalized(headers)
+            headers, length = fields.kept, fields.length
+            self.close_requested, self.own_fields = fields.close, fields.own
 
         ends = not more and not trailers
         if status in _NO_BODY or self.head.method == "HEAD":
@@ -295,7 +277,7 @@ class Exchange:
         else:
             self._remaining = length - len(data)
             if self._remaining < 0 or (not more and self._remaining):
-                raise ResponseError(_length_problem(length, len(data)))
+                raise ResponseError(length_problem(length, len(data)))
         self.status = status
         self.response_headers = headers
         self.sent = len(data)
@@ -343,17 +325,21 @@ class Exchange:
         self.wire.send_file(file, offset, count, not self._file_ends)
 
     def send_trailers(self, headers: Headers) -> None:
-        """End a response that was started with ``trailers=True``."""
+        """End a response that was started with ``trailers=True``.
+
+        The fields leave only for a client that said ``TE: trailers`` (ASGI extension, "HTTP
+        Trailers"); others could merge or drop them as they like (RFC 9110, section 6.5.1).
+        """
         if self.finished or self.status is None or not self._trailers:
             if self._discarding:
                 self._discarding = False
                 return
             self._refuse_late("trailers were sent but the start did not announce them")
-        headers = self._checked(headers)
+        headers = checked(headers)
         if self._remaining:
             self.abort()
-            raise ResponseError(_length_problem(self.sent + self._remaining, self.sent))
-        self.wire.send_trailers(headers)
+            raise ResponseError(length_problem(self.sent + self._remaining, self.sent))
+        self.wire.send_trailers(headers if self.head.accepts_trailers else [])
         self._finish()
 
     def send_informational(self, status: int, headers: Headers) -> None:
@@ -362,7 +348,7 @@ class Exchange:
             self._refuse_late("an interim response was sent after the response was started")
         if not 102 <= status <= 199:
             raise ResponseError(f"{status} is not an interim status an application may send")
-        self.wire.send_informational(status, self._checked(headers))
+        self.wire.send_informational(status, checked(headers))
 
     def refuse(self, status: int, text: str, headers: Headers | None = None) -> None:
         """Answer in place of an application: `text` as plain text, echoing nothing of the request.
@@ -394,6 +380,21 @@ class Exchange:
             name == b"content-type" and value.startswith(b"text/event-stream")
             for name, value in self.response_headers
         )
+
+    def end_stream(self) -> None:
+        """Complete an `endless` response because the server stops.
+
+        The client sees a whole response and connects again; the application sees a disconnect, in
+        whichever way it looks for one. Starlette, for one, only notices that ``send()`` raises.
+        """
+        self.disconnected = self._ended = True
+        if self._trailers:
+            self.wire.send_trailers([])
+        else:
+            self.wire.send_data(b"", False)
+        self._finish()
+        if self.listener is not None:
+            self.listener.on_gone()
 
     # --- news from the wire ---------------------------------------------------------------------
 
@@ -433,7 +434,7 @@ class Exchange:
         self.wire.exchange_finished()
 
     def _refuse_late(self, problem: str) -> None:
-        if self.gone:
+        if self.gone or self._ended:
             raise ClientGone("the client disconnected")
         if self.finished or self._file_ends:
             raise ResponseError("the response is already complete")
@@ -446,70 +447,10 @@ class Exchange:
             if remaining < 0 or (not more and remaining):
                 declared = self.sent + self._remaining  # type: ignore[operator]
                 self.abort()
-                raise ResponseError(_length_problem(declared, self.sent + size))
+                raise ResponseError(length_problem(declared, self.sent + size))
             self._remaining = remaining
         self.sent += size
-
-    def _checked(self, headers: Headers) -> Headers:
-        problem = _explain_fields(headers)
-        if problem:
-            raise ResponseError(problem)
-        return [(name.lower(), value) for name, value in headers]
-
-    def _normalize(self, headers: Headers) -> tuple[Headers, int | None]:
-        """Lower-case names, framing fields taken out, default fields noted, length checked."""
-        kept: Headers = []
-        length: int | None = None
-        for name, value in self._checked(headers):
-            kind = _FIELDS.get(name, _PLAIN)
-            if kind == _HOP:
-                # RFC 9110, section 7.6.1: these describe one connection, which is the wire's.
-                if name == b"connection" and b"close" in value.lower():
-                    self.close_requested = True
-                continue
-            if kind == _LENGTH:
-                again = _parse_length(value)
-                if length is not None:
-                    if again != length:
-                        raise ResponseError("two Content-Length fields differ")
-                    continue
-                length = again
-            elif kind in (_DATE, _SERVER):
-                self.own_fields = (*self.own_fields, name)
-            kept.append((name, value))
-        return kept, length
 
     def __repr__(self) -> str:
         state = "gone" if self.gone else "finished" if self.finished else "open"
         return f"<Exchange {self.head.method} {self.head.path!r} {self.status or '-'} {state}>"
-
-
-def _plain_status(status: object) -> int:
-    if isinstance(status, int) and not isinstance(status, bool):
-        return int(status)
-    raise ResponseError(f"a status is an int, not {status!r}")
-
-
-def _parse_length(value: bytes) -> int:
-    if not value.isdigit() or len(value) > 19:
-        raise ResponseError(f"Content-Length is not a number of bytes: {value!r}")
-    return int(value)
-
-
-def _length_problem(declared: int, actual: int) -> str:
-    longer = "longer" if actual > declared else "shorter"
-    return f"the body is {longer} than its Content-Length: {actual} of {declared} bytes"
-
-
-def _explain_fields(headers: Iterable[object]) -> str:
-    """The first problem among (name, value) pairs, "" if there is none."""
-    for pair in headers:
-        match pair:
-            case (bytes(name), bytes(value)) if _TOKEN.fullmatch(name):
-                if value.translate(None, _FIELD_BYTES):
-                    return f"header {name!r} has a control character in its value: {value!r}"
-            case (bytes(name), bytes()):
-                return f"{name!r} is not a header name"
-            case _:
-                return f"a header is a pair of bytes, not {pair!r}"
-    return ""

@@ -115,5 +115,11 @@ class RequestHead:
                 return value
         return None
 
+    @property
+    def accepts_trailers(self) -> bool:
+        """The client said ``TE: trailers`` (RFC 9110, section 10.1.4)."""
+        te = b",".join([value for name, value in self.headers if name == b"te"])
+        return b"trailers" in [part.strip() for part in te.lower().split(b",")]
+
     def __repr__(self) -> str:
         return f"<RequestHead {self.method} {self.target!r} HTTP/{self.version}>"

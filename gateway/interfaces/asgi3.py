@@ -53,7 +53,7 @@ class Asgi3Interface:
         head = exchange.head
         scope: Scope = {
             "type": "http",
-            "asgi": {"version": self._version, "spec_version": "2.4"},
+            "asgi": {"version": self._version, "spec_version": "2.5"},
             "http_version": head.version,
             "server": head.server,
             "client": head.client,
@@ -115,12 +115,11 @@ class AsgiCall:
             await app(scope, self.receive, self.send)
         except ClientGone:
             pass  # spec 2.4: raised by send() after a disconnect; not a failure of anybody
-        except asyncio.CancelledError:
-            exchange.fail()
         except BaseException as error:
             # OSError after a disconnect is how frameworks pass ClientGone on, and a group is how
             # their task groups do.
-            if not (exchange.disconnected and _is_disconnect(error)):
+            cancelled = self.task is not None and self.task.cancelling() > 0
+            if not cancelled and not (exchange.disconnected and _is_disconnect(error)):
                 log_app_error(exchange, error)
             exchange.fail()
             if isinstance(error, (SystemExit, KeyboardInterrupt)):
@@ -193,8 +192,11 @@ class AsgiCall:
             if not message.get("more_trailers", False):
                 exchange.send_trailers(self._trailers)
         elif kind == "http.response.early_hint":
-            links: Headers = [(b"link", link) for link in message.get("links", ())]
-            exchange.send_informational(103, links)
+            # "At any time … before the final response body": once the head has left it is too late
+            # for a hint to be of use, and no error either.
+            if exchange.status is None:
+                links: Headers = [(b"link", link) for link in message.get("links", ())]
+                exchange.send_informational(103, links)
         else:
             raise ResponseError(f"{kind!r} is not a message an HTTP application may send")
         while not exchange.writable and not exchange.finished:

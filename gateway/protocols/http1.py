@@ -465,6 +465,11 @@ class Http1Connection(asyncio.Protocol):
             else:
                 self.deadline = min(self.deadline, self._context.clock.now + _FIRST)
 
+    @property
+    def closing(self) -> bool:
+        """The last bytes are on their way; nothing more is read."""
+        return self._transport.is_closing()
+
     def cut(self) -> None:
         """Close now, whatever is under way; the peer sees a reset."""
         self._keep_alive = False

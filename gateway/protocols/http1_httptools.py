@@ -5,12 +5,18 @@ The only module that knows httptools.
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 import httptools
 
 from gateway.head import Headers
 from gateway.protocols.http1_rules import BadRequest
 
 __all__ = ["HttptoolsHeadParser"]
+
+# Behind a value, but not a line of nothing else: that is a folded one.
+_TRAILING_SPACE: Final = re.compile(rb"(?<=[^\r\n\t ])[\t ]+(?=\r\n)")
 
 
 class HttptoolsHeadParser:
@@ -31,6 +37,10 @@ class HttptoolsHeadParser:
 
     def parse(self, head: bytes) -> Headers:
         """The fields of `head`, a request line and header section up to and with the blank line."""
+        if b" \r\n" in head or b"\t\r\n" in head:
+            # White space around a value is no part of it (RFC 9112, section 5); llhttp leaves the
+            # trailing one, and refuses "chunked\t".
+            head = _TRAILING_SPACE.sub(b"", head)
         headers: Headers = []
         self._headers = headers
         parser = self._parser

@@ -8,6 +8,7 @@ the stricter answer is taken, because the request may have passed a proxy that r
 from __future__ import annotations
 
 import re
+from ipaddress import IPv6Address
 from typing import Final
 from urllib.parse import unquote
 
@@ -19,7 +20,7 @@ __all__ = ["BadRequest", "RequestLine", "check_fields", "parse_request_line", "r
 class BadRequest(Exception):  # noqa: N818 - it is the answer, by its name in RFC 9110
     """A request that is refused without reaching an application.
 
-    status: 400, 414, 417, 431, 501 or 505. The text says which rule was broken; it is logged and
+    status: 400, 408, 414, 417, 431, 501 or 505. The text says which rule was broken; it is logged and
     never echoes bytes of the request.
     """
 
@@ -47,7 +48,8 @@ _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)([^#]*)", re.IGNORECASE)
 # uri-host [":" port], RFC 9110 section 7.2. Without it "example.com/?" moves the path of the URLs
 # that frameworks build (CVE-2026-48710). Underscores are no host name, but Docker makes them.
 _HOST: Final = re.compile(
-    rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]*|\[[0-9A-Fa-f:.]+(?:%25[A-Za-z0-9._~-]+)?\])(?::[0-9]{0,5})?"
+    rb"(?:(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+"
+    rb"|\[([0-9A-Fa-f:.]+)(?:%25[A-Za-z0-9._~-]+)?\])(?::([0-9]{0,5}))?"
 )
 _FIELD_BYTES: Final = bytes(b for b in range(256) if (b >= 0x20 and b != 0x7F) or b == 0x09)
 
@@ -123,6 +125,9 @@ def request_head(line: RequestLine, headers: Headers, peer: Peer) -> tuple[Reque
     upgrade: bytes | None = None
     options: bytes | None = None
     expect = False
+    # What is well-formed but not served is told last: whether a malformed request is refused by
+    # the parser or here, its answer is 400.
+    unserved: BadRequest | None = None
     for name, value in headers:
         if name in _SPECIAL:
             kind = _SPECIAL[name]
@@ -145,13 +150,13 @@ def request_head(line: RequestLine, headers: Headers, peer: Peer) -> tuple[Reque
             elif value.lower() == b"100-continue":
                 expect = version == "1.1"
             elif version == "1.1":
-                raise BadRequest(417, "only 100-continue can be expected")
+                unserved = BadRequest(417, "only 100-continue can be expected")
 
     if host is None:
         if version == "1.1":
             raise BadRequest(400, "no Host")
     elif host != peer.checked_host:
-        if _HOST.fullmatch(host) is None:
+        if host and not _is_host(host):
             raise BadRequest(400, "Host is not a host name with an optional port")
         peer.checked_host = host
 
@@ -166,7 +171,7 @@ def request_head(line: RequestLine, headers: Headers, peer: Peer) -> tuple[Reque
 
     size: int | None = 0
     if coding is not None:
-        _check_coding(coding, length, version)
+        unserved = _check_coding(coding, length, version) or unserved
         size = None
     elif length is not None:
         # bytes.isdigit is ASCII only: no sign, no underscore, no digit of another script
@@ -179,6 +184,8 @@ def request_head(line: RequestLine, headers: Headers, peer: Peer) -> tuple[Reque
         target, headers = _reduce_target(method, target, headers)
     elif b"#" in target:
         raise BadRequest(400, "the request target has a fragment")
+    if unserved is not None:
+        raise unserved
     raw_path, _, query = target.partition(b"?")
     path = raw_path.decode("ascii")
     if "%" in path:
@@ -199,8 +206,25 @@ def request_head(line: RequestLine, headers: Headers, peer: Peer) -> tuple[Reque
     return head, keep_alive
 
 
-def _check_coding(coding: bytes, length: bytes | None, version: str) -> None:
-    """Only ``chunked``, only alone (RFC 9112, sections 6.1 and 6.3)."""
+def _is_host(host: bytes) -> bool:
+    match = _HOST.fullmatch(host)
+    if match is None:
+        return False
+    address, port = match.groups()
+    if address is not None:
+        # urllib.parse, and so every framework, raises ValueError for anything else in brackets.
+        try:
+            IPv6Address(address.decode())
+        except ValueError:
+            return False
+    return int(port or 0) <= 65535
+
+
+def _check_coding(coding: bytes, length: bytes | None, version: str) -> BadRequest | None:
+    """Only ``chunked``, only alone (RFC 9112, sections 6.1 and 6.3).
+
+    Returns the refusal of a coding that is well-formed but not known.
+    """
     if length is not None:
         raise BadRequest(400, "Content-Length beside Transfer-Encoding")
     if version == "1.0":
@@ -208,8 +232,9 @@ def _check_coding(coding: bytes, length: bytes | None, version: str) -> None:
     if coding != b"chunked":
         codings = [part.strip(b" \t") for part in coding.split(b",")]
         if codings[-1] == b"chunked" and codings.count(b"chunked") == 1 and all(codings):
-            raise BadRequest(501, "only the chunked transfer coding is known")
+            return BadRequest(501, "only the chunked transfer coding is known")
         raise BadRequest(400, "Transfer-Encoding does not end in chunked")
+    return None
 
 
 def _reduce_target(method: str, target: bytes, headers: Headers) -> tuple[bytes, Headers]:
@@ -222,11 +247,11 @@ def _reduce_target(method: str, target: bytes, headers: Headers) -> tuple[bytes,
     if match is None:
         raise BadRequest(400, "the request target is neither a path nor an http URL")
     authority, rest = match.groups()
-    if not authority or _HOST.fullmatch(authority) is None:
+    if not _is_host(authority):
         raise BadRequest(400, "the authority of the request target is malformed")
     # "MUST ignore the received Host header field and instead replace it with the host
     # information of the request-target".
-    headers = [(name, authority if name == b"host" else value) for name, value in headers]
+    headers = [(b"host", authority), *(field for field in headers if field[0] != b"host")]
     if not rest:
         return b"*" if method == "OPTIONS" else b"/", headers
     return rest if rest.startswith(b"/") else b"/" + rest, headers

@@ -1,0 +1,280 @@
+"""A server: sockets, a worker, and whoever started it."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from time import monotonic
+from types import MappingProxyType, TracebackType
+from typing import Final, Self
+
+from gateway import log
+from gateway.errors import ConfigError, GatewayError, StartError
+from gateway.importer import add_app_dir
+from gateway.process.banner import announce
+from gateway.process.sockets import BoundSocket, bind_all
+from gateway.settings import Mount, Settings
+from gateway.settings.env_file import load_env_file
+from gateway.site import Site
+from gateway.worker import Worker
+
+__all__ = ["Server"]
+
+logger = logging.getLogger("gateway.error")
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_NO_ORIGINS: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+class Server:
+    """Serves the applications of `settings` in this process.
+
+    Three ways to run it, each once per object:
+
+    * ``run()`` makes an event loop and returns when the server was told to stop.
+    * ``await serve()`` runs inside a loop that is there already.
+    * ``with server:`` or ``start_in_thread()`` serves from a thread of its own, for tests::
+
+        with Server(Settings(app=app, port=0)) as server:
+            httpx.get(server.url)
+
+    settings: of `gateway.settings.load`, or made by hand.
+    origins: where each setting came from, for messages.
+    should_exit: set it to True, from any thread, to stop gracefully.
+    started: the applications are ready and connections are accepted.
+
+    Addresses are bound before an application is imported, so that a taken port costs nothing.
+    Raises `StartError` or `ConfigError` where the server cannot start.
+    """
+
+    def __init__(self, settings: Settings, *, origins: Mapping[str, str] = _NO_ORIGINS) -> None:
+        self.settings = _mounted(settings)
+        self.started = False
+        self._origins = origins
+        self._bound: list[BoundSocket] = []
+        self._worker: Worker | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._failure: BaseException | None = None
+        self._should_exit = False
+        self._announced = threading.Event()
+
+    # --- facts ----------------------------------------------------------------------------------
+
+    @property
+    def port(self) -> int:
+        """The TCP port of the first address; what was picked where 0 was asked for."""
+        for bound in self._bound:
+            if bound.port is not None:
+                return bound.port
+        raise StartError("the server listens on no TCP port")
+
+    @property
+    def urls(self) -> list[str]:
+        """One per address: "http://127.0.0.1:8000", "unix:/run/app.sock"."""
+        return [bound.url() for bound in self._bound]
+
+    @property
+    def url(self) -> str:
+        """The first of `urls`."""
+        return self.urls[0]
+
+    @property
+    def should_exit(self) -> bool:
+        """Whether the server was asked to stop."""
+        return self._should_exit
+
+    @should_exit.setter
+    def should_exit(self, value: bool) -> None:
+        self._should_exit = value
+        loop, worker = self._loop, self._worker
+        if value and loop is not None and worker is not None and not worker.stopping:
+            with suppress(RuntimeError):  # the loop is closed: it has stopped
+                loop.call_soon_threadsafe(worker.request_stop)
+
+    # --- ways to run it -------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Serve on a loop of the server's own; returns the exit code, 0: stopped as asked."""
+        with asyncio.Runner(loop_factory=_loop_factory(self.settings.loop)) as runner:
+            runner.run(self.serve())
+        return 0
+
+    async def serve(self, *, install_signal_handlers: bool = True) -> None:
+        """Serve inside the running loop until told to stop.
+
+        install_signal_handlers: INT and TERM stop the server, as long as it runs, if this is the
+            main thread; a second INT ends it at once.
+        """
+        began = monotonic()
+        settings = self.settings
+        if not settings.mounts:
+            raise ConfigError("nothing to serve: name an application\n  try  gateway main:app")
+        self._prepare()
+        try:
+            if not self._bound:
+                self.bind()
+            worker = self._worker = Worker(settings, [bound.socket for bound in self._bound])
+            self._loop = asyncio.get_running_loop()
+            with _stopped_by_signals(worker, self._loop, install_signal_handlers):
+                try:
+                    site = await _unless_stopped(worker)
+                    if site is not None:
+                        self.started = True
+                        announce(site, self.urls, settings, self._origins, monotonic() - began)
+                        self._announced.set()
+                        if self._should_exit:
+                            worker.request_stop()
+                        await worker.serve_until_stopped()
+                finally:
+                    await worker.stop()
+        finally:
+            self.started = False
+            for bound in self._bound:
+                bound.close()
+        logger.info("stopped")
+
+    def bind(self) -> None:
+        """Bind the addresses now; `serve` does it otherwise. `port` and `urls` are known then."""
+        self._bound = bind_all(self.settings.addresses, backlog=self.settings.backlog)
+
+    def _prepare(self) -> None:
+        settings = self.settings
+        log.configure(
+            level=settings.log_level,
+            use_colors=settings.use_colors,
+            log_config=settings.log_config,
+            access_log=settings.access_log,
+        )
+        if settings.env_file:
+            load_env_file(settings.env_file)
+        add_app_dir(settings.app_dir or os.curdir)
+
+    def start_in_thread(self, timeout: float = 30.0) -> Self:
+        """Serve from a daemon thread; returns when connections are accepted.
+
+        timeout: seconds the applications may take to start. Raises what `serve` raises, and
+        `StartError` when the time is up.
+        """
+        self.bind()
+
+        def target() -> None:
+            try:
+                self.run()
+            except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
+                self._failure = error
+            finally:
+                self._announced.set()
+
+        self._thread = threading.Thread(target=target, name="gateway", daemon=True)
+        self._thread.start()
+        if not self._announced.wait(timeout):
+            self.should_exit = True
+            raise StartError(f"the applications did not start within {timeout:g} s")
+        if self._failure is not None:
+            raise self._failure
+        return self
+
+    def stop(self, timeout: float | None = None) -> None:
+        """Stop a server started by `start_in_thread` and wait for its end.
+
+        timeout: seconds to wait; None waits as long as the graceful shutdown may take.
+        """
+        self.should_exit = True
+        if self._thread is not None:
+            self._thread.join(timeout)
+            if self._thread.is_alive():
+                raise GatewayError("the server is still stopping")
+        if self._failure is not None:
+            raise self._failure
+
+    def __enter__(self) -> Self:
+        return self.start_in_thread()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        state = "started" if self.started else "not started"
+        return f"<Server {', '.join(self.urls) or 'unbound'} {state}>"
+
+
+async def _unless_stopped(worker: Worker) -> Site | None:
+    """Start the worker, but give up when a signal comes first; None then."""
+    start = asyncio.ensure_future(worker.start())
+    stopped = asyncio.ensure_future(worker.serve_until_stopped())
+    try:
+        await asyncio.wait({start, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        return start.result() if start.done() else None
+    finally:
+        for task in (start, stopped):
+            task.cancel()
+        await asyncio.gather(start, stopped, return_exceptions=True)
+
+
+@contextmanager
+def _stopped_by_signals(
+    worker: Worker, loop: asyncio.AbstractEventLoop, install: bool
+) -> Iterator[None]:
+    """Let INT and TERM ask `worker` to stop, as long as the block runs."""
+    if not install or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, _frame: object) -> None:
+        # A second TERM must not cut a drain short: supervisors repeat it. A second INT must.
+        if number == signal.SIGINT or not worker.stopping:
+            loop.call_soon_threadsafe(worker.request_stop)
+
+    previous: dict[signal.Signals, Callable[..., object] | int | None] = {}
+    for number in _SIGNALS:
+        previous[number] = signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _loop_factory(choice: str) -> Callable[[], asyncio.AbstractEventLoop]:
+    """The loop of `choice`; auto is uvloop where it is installed."""
+    if choice == "asyncio":
+        return asyncio.new_event_loop
+    try:
+        import uvloop
+    except ImportError as error:
+        if choice == "auto":
+            return asyncio.new_event_loop
+        raise ConfigError(
+            f"loop = uvloop: {error}\n  pip install uvloop, or use --loop asyncio"
+        ) from error
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+def _mounted(settings: Settings) -> Settings:
+    """`settings` with their app as the mount "/", as `load` makes them."""
+    if settings.app is None or settings.mounts:
+        return settings
+    mount = Mount(
+        key="/",
+        app=settings.app,
+        interface=settings.interface,
+        factory=settings.factory,
+        threads=settings.threads,
+        thread_queue=settings.thread_queue,
+        lifespan=settings.lifespan,
+        reset_contextvars=settings.reset_contextvars,
+    )
+    return dataclasses.replace(settings, mounts=(mount,))
