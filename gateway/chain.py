@@ -39,10 +39,10 @@ class Chain:
         handler = inner
         if settings.proxy_headers:
             handler = proxy_headers(handler, TrustedPeers(settings.forwarded_allow_ips))
-        if settings.limit_concurrency is not None:
-            handler = limit_concurrency(handler, settings.limit_concurrency)
         if settings.limit_max_requests is not None:
             handler = limit_max_requests(handler, settings.limit_max_requests, on_max_requests)
+        if settings.limit_concurrency is not None:
+            handler = limit_concurrency(handler, settings.limit_concurrency)
         if settings.access_log and access_enabled():
             handler = self._logged(settings, handler, loop)
         self.handler = handler

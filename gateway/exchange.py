@@ -114,6 +114,7 @@ class Exchange:
     status: of the response, None until it was started.
     finished: nothing more will be sent (done, refused, cut or gone).
     disconnected: the client has closed its side; a response may still reach it.
+    cut: `abort` ended a response that had begun.
     gone: the connection is lost; sending raises `ClientGone`.
     writable: False while the peer does not read; wait for `Listener.on_writable`.
     close_requested: the application sent ``Connection: close``.
@@ -133,6 +134,7 @@ class Exchange:
         "_trailers",
         "body_complete",
         "close_requested",
+        "cut",
         "disconnected",
         "finished",
         "gone",
@@ -158,6 +160,7 @@ class Exchange:
         self.finished = False
         self.disconnected = False
         self.gone = False
+        self.cut = False
         self.writable = True
         self.close_requested = False
         self.own_fields: tuple[bytes, ...] = ()
@@ -370,6 +373,7 @@ class Exchange:
     def abort(self) -> None:
         """Cut the connection; for what cannot be completed any more."""
         if not self.finished:
+            self.cut = self.status is not None
             self.wire.abort()
             self._finish()
 
@@ -420,14 +424,15 @@ class Exchange:
         """Wire: the connection is lost. Safe to call at any time."""
         self.disconnected = self.gone = True
         self._chunks.clear()
-        if not self.finished:
-            self._finish()
+        self._finish()
         if self.listener is not None:
             self.listener.on_gone()
 
     # --- inside ---------------------------------------------------------------------------------
 
     def _finish(self) -> None:
+        if self.finished:
+            return
         self.finished = True
         for callback in self.on_finish:
             callback(self)
