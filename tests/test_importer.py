@@ -232,9 +232,9 @@ class TestMissingAttribute:
         assert project.error("main:box.nope").startswith('main:box has no attribute "nope"')
 
     def test_near_name_of_an_object_is_suggested(self, project):
-        project.write(middleware="class Timing: ...\n")
-        with pytest.raises(StartError, match='did you mean "middleware:Timing"'):
-            import_object("middleware:Timin")
+        project.write(timing_middleware="class Timing: ...\n")
+        with pytest.raises(StartError, match='did you mean "timing_middleware:Timing"'):
+            import_object("timing_middleware:Timin")
 
     def test_crash_of_a_lazy_module_is_told(self, project):
         project.write(main="def __getattr__(name): raise RuntimeError('not now')\n")
