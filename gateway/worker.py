@@ -40,6 +40,7 @@ class Worker:
     Life: `start`, `serve_until_stopped`, `stop`; `run` is all three. `request_stop` may be called
     at any time on the loop's thread, and a second time to stop at once.
 
+    importing: applications are being imported, on the loop's own thread: it cannot answer.
     ready: the site is started and connections are accepted.
     stopping, forced: a stop was asked for once, twice.
     """
@@ -47,6 +48,7 @@ class Worker:
     def __init__(self, settings: Settings, sockets: Sequence[socket.socket]) -> None:
         self.settings = settings
         self.site: Site | None = None
+        self.importing = False
         self.ready = False
         self.stopping = False
         self.forced = False
@@ -67,7 +69,11 @@ class Worker:
         loop = asyncio.get_running_loop()
         Chain.check(settings)
         parser = _head_parser(settings.http)
-        self.site = Site.build(settings)
+        self.importing = True
+        try:
+            self.site = Site.build(settings)
+        finally:
+            self.importing = False
         await self.site.start()
         clock = Clock()
 

@@ -44,7 +44,7 @@ def main(
     except GatewayError as error:
         return _fail(error)
     except KeyboardInterrupt:
-        return 1
+        return 0  # while applications were imported: stopped as asked
 
 
 def _act(line: CommandLine, serve: Serve, build: Build) -> int:

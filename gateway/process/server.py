@@ -233,6 +233,9 @@ def _stopped_by_signals(
         return
 
     def handle(number: int, _frame: object) -> None:
+        if worker.importing:
+            # An import that hangs holds the loop; only an exception gets it out.
+            raise KeyboardInterrupt
         # A second TERM must not cut a drain short: supervisors repeat it. A second INT must.
         if number == signal.SIGINT or not worker.stopping:
             loop.call_soon_threadsafe(worker.request_stop)
