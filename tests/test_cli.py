@@ -274,7 +274,7 @@ def test_an_interrupted_start_is_quiet(refused):
     def serve(loaded):
         raise KeyboardInterrupt
 
-    assert refused("main:app", serve=serve, code=1) == ""
+    assert refused("main:app", serve=serve, code=0) == ""
 
 
 def test_the_servers_exit_code_is_passed_on():
