@@ -56,6 +56,10 @@ class Listener:
             self._server.close()
             self._server = None
 
+    def announce_drain(self) -> None:
+        """Have every response from now on say that its connection closes."""
+        self._context.draining = True
+
     def drain(self) -> None:
         """Let every connection finish the exchange under way and close."""
         for connection in list(self._context.connections):

@@ -126,6 +126,8 @@ class Worker:
             self.forced = True
             self._force_requested.set()
         self.stopping = True
+        for listener in self._listeners:
+            listener.announce_drain()
         self._stop_requested.set()
 
     def _on_max_requests(self) -> None:
@@ -147,6 +149,7 @@ class Worker:
             await asyncio.sleep(0)
         for listener in self._listeners:
             listener.close()
+            listener.announce_drain()
             listener.drain()
         left = len(self._open())
         if left and not self.forced:

@@ -63,12 +63,14 @@ class BoundSocket:
     bind: the address that asked for it; a host name may have led to several sockets.
     """
 
-    __slots__ = ("_file", "_pid", "bind", "socket")
+    __slots__ = ("_file", "_path", "_pid", "bind", "socket")
 
     def __init__(self, sock: socket.socket, bind: Bind) -> None:
         self.socket = sock
         self.bind = bind
-        self._file = file_identity(sock.getsockname()) if bind.path is not None else None
+        # The loop's server closes the socket object before `close` is called here.
+        self._path = os.fsdecode(sock.getsockname()) if bind.path is not None else ""
+        self._file = file_identity(self._path) if self._path else None
         self._pid = os.getpid()
 
     @property
@@ -91,9 +93,8 @@ class BoundSocket:
         Closing again does nothing.
         """
         if self._file is not None and self._pid == os.getpid():
-            path = self.socket.getsockname()
-            if file_identity(path) == self._file:
-                Path(path).unlink()
+            if file_identity(self._path) == self._file:
+                Path(self._path).unlink()
             self._file = None
         self.socket.close()
 
