@@ -378,6 +378,11 @@ class Exchange:
             self._finish()
 
     @property
+    def ending(self) -> bool:
+        """A file that ends the response is on its way; nobody needs to send more."""
+        return self._file_ends and not self.finished
+
+    @property
     def endless(self) -> bool:
         """The response under way is an event stream: only the client or a shutdown ends it."""
         return not self.finished and any(

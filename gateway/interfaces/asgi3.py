@@ -114,19 +114,23 @@ class AsgiCall:
         try:
             await app(scope, self.receive, self.send)
         except ClientGone:
-            pass  # spec 2.4: raised by send() after a disconnect; not a failure of anybody
-        except BaseException as error:
+            # Spec 2.4: raised by send() after a disconnect; not a failure of anybody.
+            exchange.abort()
+        except BaseException as error:  # noqa: BLE001 - whatever an application raises
             # OSError after a disconnect is how frameworks pass ClientGone on, and a group is how
             # their task groups do.
             cancelled = self.task is not None and self.task.cancelling() > 0
             if not cancelled and not (exchange.disconnected and _is_disconnect(error)):
                 log_app_error(exchange, error)
+            # SystemExit too: it ends its request, not a server of many applications. A real
+            # Ctrl-C never comes this way, its handler is the server's.
             exchange.fail()
-            if isinstance(error, (SystemExit, KeyboardInterrupt)):
-                raise
         else:
-            if not exchange.finished and not exchange.disconnected:
-                self._complain()
+            if not exchange.finished and not exchange.ending:
+                if exchange.disconnected:
+                    exchange.abort()
+                else:
+                    self._complain()
         finally:
             calls.discard(self)
             # A cycle, exchange and call, would leave both to the garbage collector: 1.4 µs more.
@@ -134,8 +138,6 @@ class AsgiCall:
 
     def _complain(self) -> None:
         exchange = self._exchange
-        if exchange.status is not None and not exchange.writable:
-            return  # a file is still on its way
         what = "completing" if exchange.status is not None or self._start else "starting"
         log_app_error(
             exchange, ResponseError(f"the application returned without {what} its response")
@@ -199,6 +201,8 @@ class AsgiCall:
                 exchange.send_informational(103, links)
         else:
             raise ResponseError(f"{kind!r} is not a message an HTTP application may send")
+        if self._waiters and exchange.finished:
+            self.on_readable()  # a receive() that waits in another task has its disconnect
         while not exchange.writable and not exchange.finished:
             await self._news()
             if exchange.gone:

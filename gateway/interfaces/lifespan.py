@@ -86,17 +86,20 @@ class Lifespan:
         }
         try:
             await self._app(scope, self._events.get, self._send)
-        except Exception as error:  # noqa: BLE001 - whatever an application raises
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever an application raises
             self._on_error(error)
         finally:
             for future in (self._started, self._stopped):
                 if future is not None and not future.done():
                     future.set_result(None)
 
-    def _on_error(self, error: Exception) -> None:
+    def _on_error(self, error: BaseException) -> None:
         started = self._started
         if started is not None and not started.done():
-            if self._mode == "on":
+            # An application that calls sys.exit() has decided; it does not "lack a lifespan".
+            if self._mode == "on" or not isinstance(error, Exception):
                 text = f"{self._name}: its lifespan failed\n{explain(error)}"
                 failure = StartError(text)
                 failure.__cause__ = error

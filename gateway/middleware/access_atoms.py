@@ -148,7 +148,7 @@ def namespace(*, color: bool) -> dict[str, object]:
 
 def final_status(exchange: Exchange) -> int:
     """The status for the log: the one sent, else nginx's 499 (client gone) or 444 (cut by us)."""
-    return exchange.status or (499 if exchange.gone else 444)
+    return exchange.status or (499 if exchange.disconnected else 444)
 
 
 def client_text(client: Address | None) -> str:

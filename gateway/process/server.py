@@ -124,10 +124,10 @@ class Server:
         """
         began = monotonic()
         settings = self.settings
-        if not settings.mounts:
-            raise ConfigError("nothing to serve: name an application\n  try  gateway main:app")
-        self._prepare()
         try:
+            if not settings.mounts:
+                raise ConfigError("nothing to serve: name an application\n  try  gateway main:app")
+            self._prepare()
             if not self._bound:
                 self.bind()
             worker = self._worker = Worker(settings, [bound.socket for bound in self._bound])

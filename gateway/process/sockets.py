@@ -63,28 +63,26 @@ class BoundSocket:
     bind: the address that asked for it; a host name may have led to several sockets.
     """
 
-    __slots__ = ("_file", "_path", "_pid", "bind", "socket")
+    __slots__ = ("_file", "_name", "_pid", "bind", "socket")
 
     def __init__(self, sock: socket.socket, bind: Bind) -> None:
         self.socket = sock
         self.bind = bind
-        # The loop's server closes the socket object before `close` is called here.
-        self._path = os.fsdecode(sock.getsockname()) if bind.path is not None else ""
-        self._file = file_identity(self._path) if self._path else None
+        # Asked now: the loop's server closes the socket object before `close` is called here.
+        self._name = sock.getsockname()
+        self._file = file_identity(self._name) if bind.path is not None else None
         self._pid = os.getpid()
 
     @property
     def port(self) -> int | None:
         """The TCP port, the system's choice where 0 was asked for; None for a UNIX socket."""
-        name = self.socket.getsockname()
-        return int(name[1]) if isinstance(name, tuple) else None
+        return int(self._name[1]) if isinstance(self._name, tuple) else None
 
     def url(self, scheme: str = "http") -> str:
         """What an operator opens: ``http://[::1]:8000``, or ``unix:/path``."""
-        name = self.socket.getsockname()
-        if isinstance(name, tuple):
-            return f"{scheme}://{format_address(name)}"
-        return f"unix:{os.fsdecode(name)}"
+        if isinstance(self._name, tuple):
+            return f"{scheme}://{format_address(self._name)}"
+        return f"unix:{os.fsdecode(self._name)}"
 
     def close(self) -> None:
         """Stop listening. The file of a UNIX socket that was made here goes with it.
@@ -93,13 +91,13 @@ class BoundSocket:
         Closing again does nothing.
         """
         if self._file is not None and self._pid == os.getpid():
-            if file_identity(self._path) == self._file:
-                Path(self._path).unlink()
+            if file_identity(self._name) == self._file:
+                Path(os.fsdecode(self._name)).unlink()
             self._file = None
         self.socket.close()
 
     def __repr__(self) -> str:
-        return f"<BoundSocket {self.bind} fd={self.socket.fileno()}>"
+        return f"<BoundSocket {self.url()} fd={self.socket.fileno()}>"
 
 
 def _adopt(fd: int, backlog: int) -> socket.socket:

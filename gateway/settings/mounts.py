@@ -132,8 +132,13 @@ class Mount:
 
     @property
     def app_name(self) -> str:
-        """The import string, or the object's own words."""
-        return self.app if isinstance(self.app, str) else repr(self.app)
+        """The import string; of an object, where it or its class was defined."""
+        app = self.app
+        if isinstance(app, str):
+            return app
+        if (name := getattr(app, "__qualname__", None)) is not None:
+            return f"{getattr(app, '__module__', '?')}:{name}"
+        return f"a {type(app).__module__}.{type(app).__qualname__}"
 
 
 def split_key(key: str) -> tuple[str, str]:
