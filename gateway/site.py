@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, cast
@@ -12,10 +13,12 @@ from gateway.exchange import Exchange, Handler
 from gateway.importer import DjangoSettingsGuard, import_app, import_object
 from gateway.interfaces.asgi2 import as_asgi3
 from gateway.interfaces.asgi3 import Asgi3Application, Asgi3Interface
+from gateway.interfaces.asgi_trace import traced
 from gateway.interfaces.bridge import as_asgi
 from gateway.interfaces.detect import Interface, describe, detect, notes
 from gateway.interfaces.lifespan import Lifespan
 from gateway.interfaces.wsgi import WsgiInterface
+from gateway.log import TRACE
 from gateway.middleware.limits import limit_concurrency
 from gateway.middleware.mounts import Route, mounts
 from gateway.settings.model import Settings
@@ -227,6 +230,8 @@ def _open(application: Application, loop: asyncio.AbstractEventLoop) -> None:
     if application.interface == "asgi2":
         app = as_asgi3(cast("Callable[..., Callable[..., object]]", application.app))  # type: ignore[arg-type]
         version = "2.0"
+    if logging.getLogger("gateway.error").isEnabledFor(TRACE):
+        app = traced(app, name)
     application.lifespan = Lifespan(app, mode=mount.lifespan, name=name, version=version)
     application.handler = Asgi3Interface(
         app,
