@@ -29,6 +29,8 @@ __all__ = ["Server"]
 
 logger = logging.getLogger("gateway.error")
 
+# A loop that has not heard of a signal for this long is blocked by the code of an application.
+_TURN: Final = 0.2
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _NO_ORIGINS: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -242,9 +244,15 @@ def _stopped_by_signals(
         yield
         return
 
+    asked_at = 0.0
+
     def handle(number: int, _frame: object) -> None:
-        if worker.importing:
-            # An import that hangs holds the loop; only an exception gets it out.
+        nonlocal asked_at
+        now = monotonic()
+        blocked = 0 < asked_at < now - _TURN and not worker.stopping
+        asked_at = asked_at or now
+        if worker.importing or (blocked and number == signal.SIGINT):
+            # The code of an application holds the loop; only an exception gets it out.
             raise KeyboardInterrupt
         # A second TERM must not cut a drain short: supervisors repeat it. A second INT must.
         if number == signal.SIGINT or not worker.stopping:
