@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import os
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Final, Literal, TypeAlias, cast
 
 from gateway.exchange import ClientGone, Exchange, ResponseError
 from gateway.head import Headers
@@ -20,6 +20,12 @@ Message: TypeAlias = "MutableMapping[str, Any]"
 Receive: TypeAlias = "Callable[[], Awaitable[Message]]"
 Send: TypeAlias = "Callable[[Message], Awaitable[None]]"
 Asgi3Application: TypeAlias = "Callable[[Scope, Receive, Send], Awaitable[None]]"
+
+
+# An application may send this much in one turn of the loop, a message counting for 1 KiB: a peer
+# that reads as fast as it sends would let it keep the loop for itself.
+_TURN: Final = 1024 * 1024
+_MESSAGE: Final = 1024
 
 
 class Asgi3Interface:
@@ -97,7 +103,16 @@ class AsgiCall:
     Start").
     """
 
-    __slots__ = ("_body_given", "_exchange", "_loop", "_start", "_trailers", "_waiters", "task")
+    __slots__ = (
+        "_body_given",
+        "_exchange",
+        "_loop",
+        "_start",
+        "_trailers",
+        "_unyielded",
+        "_waiters",
+        "task",
+    )
 
     def __init__(self, exchange: Exchange, loop: asyncio.AbstractEventLoop) -> None:
         self.task: asyncio.Task[None] | None = None
@@ -106,6 +121,7 @@ class AsgiCall:
         self._start: Message | None = None
         self._trailers: Headers = []
         self._body_given = False
+        self._unyielded = 0
         self._waiters: list[asyncio.Future[None]] = []
 
     async def run(self, app: Asgi3Application, scope: Scope, calls: set[AsgiCall]) -> None:
@@ -185,6 +201,7 @@ class AsgiCall:
             start = self._start
             if start is None or exchange.status is not None:
                 exchange.write(data, more)
+                self._unyielded += len(data) + _MESSAGE
             else:
                 self._begin(start, data, more)
         elif kind == "http.response.pathsend":
@@ -203,7 +220,11 @@ class AsgiCall:
             raise ResponseError(f"{kind!r} is not a message an HTTP application may send")
         if self._waiters and exchange.finished:
             self.on_readable()  # a receive() that waits in another task has its disconnect
+        if self._unyielded > _TURN:
+            self._unyielded = 0
+            await asyncio.sleep(0)
         while not exchange.writable and not exchange.finished:
+            self._unyielded = 0
             await self._news()
             if exchange.gone:
                 raise ClientGone("the client disconnected")

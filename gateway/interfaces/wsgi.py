@@ -31,7 +31,7 @@ class WsgiInterface:
     threads: applications running at the same time, at most. 8: enough to wait for a database on
         two cores, few enough for its connections; one thread does the work while none blocks.
     queue: requests that may wait for a thread; one more is answered 503 with Retry-After.
-        1024: about 3 MiB, and with 8 threads of 50 ms a wait of 6 s, which a client bears.
+        1000: about 3 MiB, and with 8 threads of 50 ms a wait of 6 s, which a client bears.
     name: the mount, for threads and log lines.
     multiprocess: other processes serve the same application (``wsgi.multiprocess``).
     idle_timeout: seconds after which a thread without work ends, but for the last.
@@ -43,7 +43,7 @@ class WsgiInterface:
         *,
         loop: asyncio.AbstractEventLoop,
         threads: int = 8,
-        queue: int = 1024,
+        queue: int = 1000,
         name: str = "/",
         multiprocess: bool = False,
         idle_timeout: float = 30.0,

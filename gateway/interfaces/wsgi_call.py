@@ -164,7 +164,10 @@ class WsgiCall(WsgiTask):
 
     def _send(self, exchange: Exchange, ended: bool, failed: bool) -> None:
         if failed:
-            exchange.fail()
+            if self._left:
+                exchange.abort()
+            else:
+                exchange.fail()
             return
         while self._hints:
             exchange.send_informational(103, self._hints.pop(0))

@@ -55,6 +55,7 @@ class WsgiTask(ABC):
         "_handed",
         "_head",
         "_hints",
+        "_left",
         "_mount",
         "_out",
         "_posted",
@@ -86,6 +87,7 @@ class WsgiTask(ABC):
         self._file: tuple[BinaryIO, int, int] | None = None
         self._hints: list[Headers] | None = None
         self._ended = self._failed = False
+        self._left = False  # it failed because the client had left
         self._gate: SimpleQueue[None] | None = None
         self._waiting = False
 
@@ -153,6 +155,8 @@ class WsgiTask(ABC):
                 if self._stopped:
                     break
         if self._status is None:
+            if self._disconnected:  # the application has seen it, and has nobody to answer
+                raise ClientGone("the client disconnected")
             raise RuntimeError("the application returned without calling start_response")
         self._ended = True
         self._post()
@@ -191,7 +195,8 @@ class WsgiTask(ABC):
             self._waiting = False
 
     def _fail(self, error: BaseException) -> None:
-        if not (self._gone and _caused_by_client(error)) and error is not self._problem:
+        self._left = self._disconnected and _caused_by_client(error)
+        if not self._left and error is not self._problem:
             self._log("the application failed", error)
         if not self._ended:
             self._failed = True

@@ -104,6 +104,8 @@ def _chapter(each: Field) -> str:
     else:
         switch = f"{each.flag} / --no-{each.key}" if isinstance(each.kind, Flag) else each.flag
         usage = switch if not each.metavar else f"{each.flag} {each.metavar}"
+        if each.name == "app":
+            usage = each.metavar  # an argument, not a flag
         lines.append(f"* `{usage}` · `{each.variable}`\n")
     lines.append(f"* Default: {_code(each)}. {each.setting.why}".rstrip() + "\n")
     if each.setting.aliases:

@@ -226,8 +226,8 @@ class Settings:
     reset_contextvars: Annotated[
         bool,
         Setting(
-            help="Run each ASGI request in a fresh context, without what the lifespan set.",
-            why="Applications do hand values from startup to requests this way.",
+            help="Run each ASGI request in an empty context, without what was set at import.",
+            why="A copy of the server's context is what other servers give and libraries expect.",
             group=_WORK,
         ),
     ] = False

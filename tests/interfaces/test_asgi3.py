@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-
 from fakes import FakeWire, exchange, head
+
 from gateway.exchange import Exchange
 from gateway.interfaces.asgi3 import Asgi3Interface
 
