@@ -6,11 +6,12 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import TYPE_CHECKING, Literal, cast
 
 from gateway.errors import StartError
 from gateway.exchange import Exchange, Handler
-from gateway.importer import DjangoSettingsGuard, import_app, import_object
+from gateway.importer import DjangoSettingsGuard, explain, import_app, import_object
 from gateway.interfaces.asgi2 import as_asgi3
 from gateway.interfaces.asgi3 import Asgi3Application, Asgi3Interface
 from gateway.interfaces.asgi_trace import traced
@@ -81,11 +82,16 @@ class Site:
     def build(cls, settings: Settings) -> Site:
         """Import every application of `settings.mounts` and tell its interface.
 
-        Raises `StartError` that names the mount.
+        Raises `StartError`, which names the mount where there are several.
         """
         guard = DjangoSettingsGuard()
         known: dict[object, Application] = {}
-        mounted = [_mount(mount, guard, known, settings.root_path) for mount in settings.mounts]
+        # "gateway main:app" has no mount in its user's mind, so no message speaks of one.
+        alone = [mount.key for mount in settings.mounts] == ["/"]
+        mounted = [
+            _mount(mount, guard, known, settings.root_path, alone=alone)
+            for mount in settings.mounts
+        ]
         return cls(mounted, root_path=settings.root_path)
 
     async def start(self) -> None:
@@ -106,9 +112,10 @@ class Site:
                 raise result
         self.handler = mounts([_route(each) for each in self.mounts], root_path=self._root_path)
 
-    def running(self) -> int:
-        """Application calls under way, background work after a response included."""
-        return sum(_running(each) for each in self._applications)
+    def running(self) -> dict[str, int]:
+        """Calls under way by mount, background work after a response included; busy mounts only."""
+        counts = {", ".join(each.keys): _running(each) for each in self._applications}
+        return {keys: count for keys, count in counts.items() if count}
 
     def cancel(self) -> None:
         """End every ASGI call under way; WSGI threads cannot be ended from outside."""
@@ -117,14 +124,16 @@ class Site:
                 application.handler.cancel()
 
     async def stop(self, timeout: float) -> None:
-        """Stop thread pools, then the lifespans in reverse order; `timeout` seconds for each."""
+        """End thread pools, then all lifespans; `timeout` seconds for the whole."""
+        deadline = monotonic() + timeout
         pools = [each.handler for each in self._applications]
         await asyncio.gather(
             *(pool.shutdown(timeout) for pool in pools if isinstance(pool, WsgiInterface))
         )
-        for application in reversed(self._applications):
-            if application.lifespan is not None:
-                await application.lifespan.shutdown(timeout)
+        # Applications know nothing of one another, so none waits for another's end.
+        left = max(deadline - monotonic(), timeout / 10)
+        lifespans = [each.lifespan for each in self._applications if each.lifespan is not None]
+        await asyncio.gather(*(lifespan.shutdown(left) for lifespan in reversed(lifespans)))
 
 
 def _not_started(exchange: Exchange) -> None:
@@ -132,10 +141,20 @@ def _not_started(exchange: Exchange) -> None:
 
 
 def _mount(
-    mount: Mount, guard: DjangoSettingsGuard, known: dict[object, Application], root_path: str
+    mount: Mount,
+    guard: DjangoSettingsGuard,
+    known: dict[object, Application],
+    root_path: str,
+    *,
+    alone: bool,
 ) -> MountedApp:
-    with guard.watching(mount.key):
-        application = _application(mount, known)
+    try:
+        with guard.watching(mount.key):
+            application = _application(mount, known)
+    except StartError as error:
+        if alone:
+            raise
+        raise StartError(f"{mount.key}: {error}") from error.__cause__
     application.keys.append(mount.key)
     wsgi = application.interface == "wsgi"
     # What the banner says is about the user's own object, not the middleware around it.
@@ -172,11 +191,11 @@ def _application(mount: Mount, known: dict[object, Application]) -> Application:
     if isinstance(app, str):
         app = import_app(app, factory=mount.factory)
     elif mount.factory:
-        app = cast("Callable[[], object]", app)()
-    try:
-        interface = detect(app) if mount.interface == "auto" else mount.interface
-    except StartError as error:
-        raise StartError(f"{mount.key}: {error}") from None
+        try:
+            app = cast("Callable[[], object]", app)()
+        except Exception as error:
+            raise StartError(f"the factory failed\n{explain(error)}") from error
+    interface = detect(app) if mount.interface == "auto" else mount.interface
     if mount.middleware:
         app, interface = _wrap(mount, app, interface)
     known[key] = application = Application(app, interface, mount)
@@ -195,14 +214,12 @@ def _wrap(mount: Mount, app: object, interface: Interface) -> tuple[object, Inte
             kind = _interface_of(wrapped, interface)
             if interface == "wsgi" and kind != "wsgi":
                 wrapped = use(as_asgi(cast("WSGIApplication", app)), **each.options)
-        except TypeError as error:
+        except Exception as error:
             raise StartError(
-                f"{mount.key}: the middleware {each.use} cannot be made: {error}"
+                f"the middleware {each.use} cannot be made\n{explain(error)}"
             ) from error
         if interface != "wsgi" and kind == "wsgi":
-            raise StartError(
-                f"{mount.key}: {each.use} is WSGI middleware, but the application is {interface}"
-            )
+            raise StartError(f"{each.use} is WSGI middleware, but the application is {interface}")
         app, interface = wrapped, kind
     return app, interface
 

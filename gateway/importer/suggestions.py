@@ -150,4 +150,5 @@ def _nearest(name: str, names: Iterable[str]) -> str | None:
 
 def _file(module: ModuleType) -> str:
     """How the operator calls the file of a module."""
-    return shorten(module.__file__) if module.__file__ else module.__name__
+    file = getattr(module, "__file__", None)  # a built-in module has none
+    return shorten(file) if file else module.__name__

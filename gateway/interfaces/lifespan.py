@@ -63,15 +63,18 @@ class Lifespan:
             raise
 
     async def shutdown(self, timeout: float) -> None:
-        """Tell the application to stop and wait for it, `timeout` seconds at most."""
-        if self._task is None or self._failed:
+        """Tell the application to stop and wait for its answer, `timeout` seconds at most."""
+        if self._task is None or self._stopped is None or self._failed:
             return
-        if not self._task.done():
-            self._events.put_nowait({"type": "lifespan.shutdown"})
-            done, _ = await asyncio.wait({self._task}, timeout=timeout)
-            if not done:
-                logger.error("%s: its lifespan did not stop in %g s", self._name, timeout)
-        await self._end()
+        try:
+            if not self._task.done():
+                self._events.put_nowait({"type": "lifespan.shutdown"})
+                # Its answer, not its end: many loop on receive() without ever returning.
+                done, _ = await asyncio.wait({self._stopped}, timeout=timeout)
+                if not done:
+                    logger.error("%s: its lifespan did not stop in %g s", self._name, timeout)
+        finally:
+            await self._end()
 
     async def _end(self) -> None:
         if self._task is not None and not self._task.done():

@@ -97,7 +97,7 @@ class Server:
     def should_exit(self, value: bool) -> None:
         self._should_exit = value
         loop, worker = self._loop, self._worker
-        if value and loop is not None and worker is not None and not worker.stopping:
+        if value and loop is not None and worker is not None:
             with suppress(RuntimeError):  # the loop is closed: it has stopped
                 loop.call_soon_threadsafe(worker.request_stop)
 
@@ -113,6 +113,8 @@ class Server:
             loop.set_default_executor(executor)
             try:
                 runner.run(self.serve())
+            except KeyboardInterrupt:
+                pass  # while applications were imported: stopped as asked
             finally:
                 executor.shutdown(wait=False, cancel_futures=True)
                 loop.set_default_executor(ThreadPoolExecutor(1))
@@ -124,6 +126,8 @@ class Server:
         install_signal_handlers: INT and TERM stop the server, as long as it runs, if this is the
             main thread; a second INT ends it at once.
         """
+        if self._worker is not None:
+            raise GatewayError("a Server runs once; make another one")
         began = monotonic()
         settings = self.settings
         try:
@@ -174,6 +178,8 @@ class Server:
         timeout: seconds the applications may take to start. Raises what `serve` raises, and
         `StartError` when the time is up.
         """
+        if self._thread is not None:
+            raise GatewayError("a Server runs once; make another one")
         self.bind()
 
         def target() -> None:
@@ -255,8 +261,8 @@ def _stopped_by_signals(
             # The code of an application holds the loop; only an exception gets it out.
             raise KeyboardInterrupt
         # A second TERM must not cut a drain short: supervisors repeat it. A second INT must.
-        if number == signal.SIGINT or not worker.stopping:
-            loop.call_soon_threadsafe(worker.request_stop)
+        stop = worker.interrupt if number == signal.SIGINT else worker.request_stop
+        loop.call_soon_threadsafe(stop)
 
     previous: dict[signal.Signals, Callable[..., object] | int | None] = {}
     for number in _SIGNALS:

@@ -81,7 +81,9 @@ def format_address(address: SocketAddress) -> str:
 
 
 def _listen(family: int, address: SocketAddress, dual_stack: bool, backlog: int) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio sets TCP_NODELAY only where it sees the protocol named; accepted sockets inherit it.
+    # Without, small writes wait 40 ms for the peer's delayed acknowledgement.
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if os.name == "posix":
             # A restart need not wait for TIME_WAIT. On Windows it would let two servers share.

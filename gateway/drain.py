@@ -1,0 +1,149 @@
+"""How a worker stops: finish what has begun, within a limit, and say what could not be."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from time import monotonic
+from typing import Final
+
+from gateway.exchange import Exchange
+from gateway.listener import Listener
+from gateway.log import escape
+from gateway.site import Site
+
+__all__ = ["Drain"]
+
+logger = logging.getLogger("gateway.error")
+
+_POLL: Final = 0.05
+# Event streams are ended at once; whatever else is still being answered this long before the limit
+# is told that nobody waits any more.
+_LAST_CALL: Final = 2.0
+# What the lifespans still get when the time is up or the operator said "now".
+_LAST_LIFESPAN: Final = 1.0
+_NAMED: Final = 10
+
+
+class Drain:
+    """One stop, `limit` seconds long at most; `force` ends it early, whatever it waits for.
+
+    In order: connections the kernel has accepted for us are taken, then none; idle ones close,
+    the others after their response; event streams end; at the limit what is left gets a 503, or a
+    cut if its response had begun; every application is told to shut down, always.
+    """
+
+    def __init__(self, listeners: Sequence[Listener], site: Site | None, *, limit: float) -> None:
+        self._listeners = listeners
+        self._site = site
+        self._limit = limit
+        self._forced = asyncio.Event()
+
+    def force(self) -> None:
+        """End everything now."""
+        self._forced.set()
+
+    async def run(self) -> None:
+        """Return when nothing is left."""
+        deadline = monotonic() + self._limit
+        # One turn of the loop empties the accept queue: closing it would reset those clients.
+        for _ in range(3):
+            await asyncio.sleep(0)
+        for listener in self._listeners:
+            listener.close()
+            listener.drain()
+        self._announce()
+        await self._wait(deadline)
+        self._end_rest()
+        if self._site is not None:
+            self._site.cancel()
+            await self._stop_site(self._site, deadline)
+
+    def _announce(self) -> None:
+        requests, calls = len(self._open()), self._calls()
+        if (requests or calls) and not self._forced.is_set():
+            logger.info(
+                "stopping: %s open%s, up to %g s (Ctrl-C again to stop now)",
+                _count(requests, "request"),
+                f", {_count(calls, 'call')} still working" if calls > requests else "",
+                self._limit,
+            )
+
+    async def _wait(self, deadline: float) -> None:
+        last_call = deadline - min(_LAST_CALL, self._limit / 2)
+        while any(each.connections for each in self._listeners) or self._calls():
+            now = monotonic()
+            if now >= deadline or self._forced.is_set():
+                return
+            for exchange in self._open():
+                # An event stream has no end of its own; a download has, and is let finish.
+                if exchange.endless:
+                    exchange.end_stream()
+                elif now >= last_call and exchange.status is not None and not exchange.disconnected:
+                    exchange.peer_closed()
+            await self._pause(min(_POLL, deadline - now))
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._forced.wait(), seconds)
+        except TimeoutError:
+            return
+
+    def _end_rest(self) -> None:
+        """503 where nothing was sent yet, else a cut; and a line for each."""
+        rest = self._open()
+        when = "when told to stop now" if self._forced.is_set() else f"after {self._limit:g} s"
+        for exchange in rest[:_NAMED]:
+            head = exchange.head
+            logger.warning(
+                "still open %s, ended: %s %s (mount %s, %.1f s)",
+                when,
+                head.method,
+                escape(head.path),
+                head.mount or "-",
+                monotonic() - exchange.started_at,
+            )
+        if len(rest) > _NAMED:
+            logger.warning("… and %d more", len(rest) - _NAMED)
+        elif not rest and self._site is not None:
+            for mount, calls in self._site.running().items():
+                logger.warning(
+                    "still working %s: %s in mount %s", when, _count(calls, "call"), mount
+                )
+        for exchange in rest:
+            if exchange.status is None:
+                exchange.refuse(503, "The server is stopping", [(b"retry-after", b"1")])
+            else:
+                exchange.abort()
+        for listener in self._listeners:
+            listener.cut()
+
+    async def _stop_site(self, site: Site, deadline: float) -> None:
+        forced = self._forced.is_set()
+        limit = _LAST_LIFESPAN if forced else max(deadline - monotonic(), _LAST_LIFESPAN)
+        stop = asyncio.ensure_future(site.stop(limit))
+        force = asyncio.ensure_future(self._forced.wait())
+        try:
+            if not forced:
+                await asyncio.wait({stop, force}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({stop}, timeout=_LAST_LIFESPAN)
+        finally:
+            force.cancel()
+            stop.cancel()
+            await asyncio.gather(stop, force, return_exceptions=True)
+
+    def _open(self) -> list[Exchange]:
+        return [
+            each.exchange
+            for listener in self._listeners
+            for each in list(listener.connections)
+            if each.exchange is not None
+        ]
+
+    def _calls(self) -> int:
+        return sum(self._site.running().values()) if self._site is not None else 0
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
