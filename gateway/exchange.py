@@ -260,16 +260,16 @@ class Exchange:
             raise ResponseError(explain_fields(headers) or str(error)) from None
         if joined.translate(None, FIELD_BYTES):
             raise ResponseError(explain_fields(headers))
+        close = False
+        own: tuple[bytes, ...] = ()
         if special:
-            fields = normalized(headers)
-            headers, length = fields.kept, fields.length
-            self.close_requested, self.own_fields = fields.close, fields.own
+            headers, length, close, own = normalized(headers)
 
         ends = not more and not trailers
         if status in _NO_BODY or self.head.method == "HEAD":
             if status == 204 and length is not None:
                 headers = [pair for pair in headers if pair[0] != b"content-length"]
-            elif ends and data and length is None and status != 304:
+            elif ends and data and length is None and status not in _NO_BODY:
                 headers = [*headers, (b"content-length", b"%d" % len(data))]
             self._discarding = not ends
             data, ends, length = b"", True, 0
@@ -278,9 +278,13 @@ class Exchange:
                 length = len(data)
                 headers = [*headers, (b"content-length", b"%d" % length)]
         else:
-            self._remaining = length - len(data)
-            if self._remaining < 0 or (not more and self._remaining):
+            remaining = length - len(data)
+            if remaining < 0 or (not more and remaining):
                 raise ResponseError(length_problem(length, len(data)))
+            self._remaining = remaining
+        # From here on nothing refuses: a start that did leaves no trace in the one that follows it.
+        if special:
+            self.close_requested, self.own_fields = close, own
         self.status = status
         self.response_headers = headers
         self.sent = len(data)
@@ -297,7 +301,7 @@ class Exchange:
         """
         if self.finished or self.status is None or self._file_ends:
             if self._discarding:
-                self._discarding = more
+                self._discarding = more or self._trailers
                 return
             self._refuse_late("the body was sent before the response was started")
         self._count(len(data), more)
@@ -315,7 +319,7 @@ class Exchange:
         if self.finished or self.status is None or self._file_ends:
             file.close()
             if self._discarding:
-                self._discarding = more
+                self._discarding = more or self._trailers
                 return
             self._refuse_late("a file was sent before the response was started")
         try:
