@@ -21,10 +21,11 @@ class Clock:
 
     now: `time.monotonic` seconds at the last tick.
     date: an HTTP-date (RFC 9110, section 5.6.7), b"Sat, 21 Nov 2026 09:00:00 GMT".
+    late: the last tick came more than a second after it was due.
     on_tick: called after each tick. The owner calls `tick` once a second.
     """
 
-    __slots__ = ("_monotonic", "_time", "date", "now", "on_tick")
+    __slots__ = ("_monotonic", "_time", "date", "late", "now", "on_tick")
 
     def __init__(
         self,
@@ -35,12 +36,15 @@ class Clock:
         self._time = time
         self.on_tick: list[Callable[[], None]] = []
         self.now = monotonic()
+        self.late = False
         self.date = b""
         self.tick()
 
     def tick(self) -> None:
         """Read the clocks, then tell who asked for it."""
-        self.now = self._monotonic()
+        now = self._monotonic()
+        self.late = now - self.now > 2.0
+        self.now = now
         self.date = formatdate(self._time(), usegmt=True).encode()
         for callback in self.on_tick:
             callback()

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
+from typing import Final, TypedDict
 
 from gateway.protocols.http1 import Http1Connection, Http1Context
 
 __all__ = ["Listener"]
+
+
+class _Options(TypedDict, total=False):
+    cleanup_socket: bool
+
+
+# From Python 3.13 on a loop unlinks the file of a UNIX socket it was handed, even one that systemd
+# or a parent process has bound.
+_KEEP_FILE: Final[_Options] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
 
 
 class Listener:
@@ -30,8 +41,8 @@ class Listener:
             return Http1Connection(context)
 
         if self._sock.family == getattr(socket, "AF_UNIX", None):
-            self._server = await loop.create_unix_server(
-                connection, sock=self._sock, backlog=self._backlog
+            self._server = await loop.create_unix_server(  # type: ignore[misc]  # before 3.13
+                connection, sock=self._sock, backlog=self._backlog, **_KEEP_FILE
             )
         else:
             self._server = await loop.create_server(
@@ -44,7 +55,13 @@ class Listener:
         return self._context.connections
 
     def sweep(self) -> None:
-        """Tell every connection whose deadline has passed; call it once a second."""
+        """Tell every connection whose deadline has passed; call it once a second.
+
+        Not after a tick that came late: the loop was blocked, and what clients sent in time is
+        still unread.
+        """
+        if self._context.clock.late:
+            return
         now = self._context.clock.now
         overdue = [each for each in self._context.connections if each.deadline <= now]
         for connection in overdue:

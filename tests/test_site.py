@@ -113,9 +113,28 @@ def test_one_object_is_one_application():
     assert one.application is two.application
 
 
-@pytest.mark.parametrize("option", [{"threads": 3}, {"lifespan": "off"}, {"interface": "asgi3"}])
-def test_other_options_are_another_application(option):
+@pytest.mark.parametrize(
+    "option", [{"threads": 3}, {"reset-contextvars": True}, {"interface": "asgi3"}]
+)
+def test_options_of_a_mount_do_not_make_another_application(option):
     one, two = build({"/a": plain, "/b": {"app": plain, **option}}).mounts
+    assert one.application is two.application
+
+
+def test_two_names_of_one_object_are_one_application(module):
+    name = module("async def app(scope, receive, send): ...\nalias = app")
+    one, two = build({"/a": f"{name}:app", "/b": f"{name}:alias"}).mounts
+    assert one.application is two.application
+
+
+def test_one_application_cannot_have_two_lifespans():
+    with pytest.raises(StartError, match="^/b: the same application is mounted at /a"):
+        build({"/a": plain, "/b": {"app": plain, "lifespan": "off"}})
+
+
+def test_other_middleware_is_another_application(module):
+    name = module("def wrap(app):\n    async def app(scope, receive, send): ...\n    return app")
+    one, two = build({"/a": plain, "/b": {"app": plain, "middleware": [f"{name}:wrap"]}}).mounts
     assert one.application is not two.application
 
 

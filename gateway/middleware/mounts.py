@@ -15,6 +15,7 @@ __all__ = ["Route", "mounts"]
 # What RFC 3986 allows in a path as it is; the rest of a root path is percent-encoded in raw_path.
 _PATH_CHARACTERS: Final = "/:@!$&'()*+,;=-._~"
 _MEMO_SIZE: Final = 1024
+_MEMO_TEXT: Final = 262  # bytes: the longest domain name and a port
 
 
 class Route(NamedTuple):
@@ -177,9 +178,11 @@ class _Hosts:
         value = head.header(b"host") or b""
         levels = self._memo.get(value)
         if levels is None:
-            if len(self._memo) >= _MEMO_SIZE:
-                self._memo.clear()
-            levels = self._memo[value] = (*self._named(_host_name(value)), *self._anywhere)
+            levels = (*self._named(_host_name(value)), *self._anywhere)
+            if len(value) <= _MEMO_TEXT:
+                if len(self._memo) >= _MEMO_SIZE:
+                    self._memo.clear()
+                self._memo[value] = levels
         return levels
 
     def _named(self, name: str) -> Iterable[_Level]:

@@ -13,6 +13,7 @@ __all__ = ["Hop", "TrustedPeers"]
 
 _LOCALHOST: Final = ("127.0.0.0/8", "::1")
 # Entries of forwarding fields are what clients send: a full memo starts again.
+_MEMO_TEXT: Final = 64  # characters; an IPv6 address with zone and port has fewer
 _MEMO_SIZE: Final = 4096
 
 
@@ -64,9 +65,12 @@ class TrustedPeers:
         try:
             return self._memo[node]
         except KeyError:
-            if len(self._memo) >= _MEMO_SIZE:
-                self._memo.clear()
-            hop = self._memo[node] = self._read(node)
+            hop = self._read(node)
+            # Bounded in entries and in bytes: the text is a client's, up to a whole head long.
+            if len(node) <= _MEMO_TEXT:
+                if len(self._memo) >= _MEMO_SIZE:
+                    self._memo.clear()
+                self._memo[node] = hop
             return hop
 
     def _read(self, node: str) -> Hop | None:

@@ -20,7 +20,7 @@ from gateway.errors import ConfigError, GatewayError, StartError
 from gateway.importer import add_app_dir
 from gateway.process.banner import announce
 from gateway.process.sockets import BoundSocket, bind_all
-from gateway.settings import Mount, Settings
+from gateway.settings import Settings, load
 from gateway.settings.env_file import load_env_file
 from gateway.site import Site
 from gateway.worker import Worker
@@ -47,7 +47,8 @@ class Server:
         with Server(Settings(app=app, port=0)) as server:
             httpx.get(server.url)
 
-    settings: of `gateway.settings.load`, or made by hand.
+    settings: of `gateway.settings.load`, or made by hand: ``Settings(app=app, port=0)``,
+        ``Settings(mounts={"/api": api, "/": site})``. Those are checked here.
     origins: where each setting came from, for messages.
     should_exit: set it to True, from any thread, to stop gracefully.
     started: the applications are ready and connections are accepted.
@@ -57,7 +58,7 @@ class Server:
     """
 
     def __init__(self, settings: Settings, *, origins: Mapping[str, str] = _NO_ORIGINS) -> None:
-        self.settings = _mounted(settings)
+        self.settings = _checked(settings)
         self.started = False
         self._origins = origins
         self._bound: list[BoundSocket] = []
@@ -86,6 +87,8 @@ class Server:
     @property
     def url(self) -> str:
         """The first of `urls`."""
+        if not self._bound:
+            raise StartError("the server is not bound to an address yet")
         return self.urls[0]
 
     @property
@@ -290,18 +293,13 @@ def _loop_factory(choice: str) -> Callable[[], asyncio.AbstractEventLoop]:
     return factory
 
 
-def _mounted(settings: Settings) -> Settings:
-    """`settings` with their app as the mount "/", as `load` makes them."""
-    if settings.app is None or settings.mounts:
+def _checked(settings: Settings) -> Settings:
+    """`settings` as `load` would give them; those made by hand go through it, and are judged."""
+    if isinstance(settings.mounts, tuple) and settings.mounts:
         return settings
-    mount = Mount(
-        key="/",
-        app=settings.app,
-        interface=settings.interface,
-        factory=settings.factory,
-        threads=settings.threads,
-        thread_queue=settings.thread_queue,
-        lifespan=settings.lifespan,
-        reset_contextvars=settings.reset_contextvars,
-    )
-    return dataclasses.replace(settings, mounts=(mount,))
+    given = {
+        each.name: getattr(settings, each.name)
+        for each in dataclasses.fields(settings)
+        if getattr(settings, each.name) != each.default
+    }
+    return load(overrides=given, environ={}, search=False).settings

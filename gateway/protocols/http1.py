@@ -25,7 +25,12 @@ from gateway.exchange import Exchange, Handler
 from gateway.head import Headers, Peer, RequestHead
 from gateway.protocols.http1_body import BodyDecoder, ChunkedDecoder, LengthDecoder
 from gateway.protocols.http1_encoder import ResponseEncoder
-from gateway.protocols.http1_rules import BadRequest, parse_request_line, request_head
+from gateway.protocols.http1_rules import (
+    BadRequest,
+    check_visible,
+    parse_request_line,
+    request_head,
+)
 from gateway.protocols.http1_writer import ResponseWriter
 
 __all__ = ["HeadParser", "Http1Connection", "Http1Context"]
@@ -37,7 +42,8 @@ _UNREAD: Final = 64 * 1024
 # An unread rest of a request body is thrown away up to here to keep the connection; Go's limit.
 _DISCARD: Final = 256 * 1024
 # How long a closed connection still reads, so that a reset does not destroy the answer on its way
-# (RFC 9112, section 9.6). nginx: lingering_timeout 5 s.
+# (RFC 9112, section 9.6). As many bytes as come: most clients send all before they read. nginx:
+# lingering_timeout 5 s.
 _LINGER: Final = 2.0
 # What a new connection still gets for its first request when a drain begins.
 _FIRST: Final = 1.0
@@ -62,6 +68,7 @@ class Http1Context:
         first byte of a head to its last. 30, as hyper's; uvicorn and gunicorn's ASGI worker wait
         for ever.
     limit_head: bytes of request line and header section; limit_headers: field lines.
+    draining: set as soon as a stop is asked for: every response says ``Connection: close``.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -70,10 +77,11 @@ class Http1Context:
     parser: type[HeadParser]
     encoder: ResponseEncoder
     connections: set[Http1Connection]
-    keep_alive: float = 5.0
+    keep_alive: float = 75.0
     head_timeout: float = 30.0
     limit_head: int = 64 * 1024
     limit_headers: int = 100
+    draining: bool = False
 
 
 class Http1Connection(asyncio.Protocol):
@@ -87,7 +95,6 @@ class Http1Connection(asyncio.Protocol):
         "_body",
         "_context",
         "_discarded",
-        "_draining",
         "_eof",
         "_head_begun",
         "_in_process",
@@ -97,6 +104,7 @@ class Http1Connection(asyncio.Protocol):
         "_parser",
         "_peer",
         "_reading",
+        "_scanned",
         "_served",
         "_skipped_blank",
         "_transport",
@@ -120,9 +128,9 @@ class Http1Connection(asyncio.Protocol):
         self._input = b""  # received, but not its turn yet
         self._in_process = False
         self._head_begun = False
+        self._scanned = 0  # bytes of an incomplete head that need no second look
         self._skipped_blank = False
         self._keep_alive = True
-        self._draining = False
         self._served = False
         self._eof = False
         self._lingering = False
@@ -152,11 +160,8 @@ class Http1Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The peer closed its side. It may still read: ``printf … | nc`` expects its answer."""
         self._eof = True
-        exchange = self.exchange
-        if exchange is None or self._body is not None:
-            return False  # a request that can never be complete is as good as gone
-        exchange.peer_closed()
-        return True
+        # TLS cannot be half-closed; asyncio warns of a protocol that believes so.
+        return self._half_open() and self._transport.can_write_eof()
 
     def data_received(self, data: bytes) -> None:
         if self._input:
@@ -175,6 +180,9 @@ class Http1Connection(asyncio.Protocol):
             self._writer.transfer.advance()
         elif self.exchange is not None:
             self.exchange.set_writable(True)
+        else:
+            self._resume_reading()
+            self._go_on()
 
     # --- requests -------------------------------------------------------------------------------
 
@@ -183,51 +191,69 @@ class Http1Connection(asyncio.Protocol):
         self._in_process = True
         while data:
             if self._lingering:
-                self._discard(len(data))
                 break
             if self._body is not None:
                 data = self._read_body(self._body, data)
-            elif self.exchange is not None:
+            elif self.exchange is None and self._writable:
+                data = self._read_head(data)
+            else:
+                # Not its turn; or the peer asks for more without reading the answers.
                 self._input = data
                 if len(data) > _UNREAD:
                     self._pause_reading()
                 break
-            else:
-                data = self._read_head(data)
         self._in_process = False
+
+    def _go_on(self) -> None:
+        """Nothing is under way: take what waits, and close if no more can come."""
+        if self._input:
+            data, self._input = self._input, b""
+            self._process(data)
+        if self._eof and not self._half_open():
+            self._transport.close()
+
+    def _half_open(self) -> bool:
+        """The peer sends no more: whether there is a request to answer all the same."""
+        exchange = self.exchange
+        if exchange is None:
+            return bool(self._input) and not self._writable
+        if self._body is not None:
+            return False  # a request that can never be complete is as good as gone
+        exchange.peer_closed()
+        return True
 
     def _read_head(self, data: bytes) -> bytes:
         """Start the next exchange; returns the bytes behind its head."""
-        if data.startswith(b"\r\n") and not self._skipped_blank:
+        line_end = data.find(b"\r\n")
+        if line_end == 0 and not self._skipped_blank:
             # One empty line may precede a request line (RFC 9112, section 2.2); no more.
             self._skipped_blank = True
             return data[2:]
         context = self._context
-        end = data.find(b"\r\n\r\n") + 4
+        end = data.find(b"\r\n\r\n", self._scanned) + 4
         try:
             if end == 3 or end > context.limit_head:
-                self._check_partial(data)
+                self._check_partial(data, line_end)
                 self._input = data
                 return b""
-            line = parse_request_line(data[: data.find(b"\r\n")])
+            line = parse_request_line(data[:line_end])
             headers = self._parser.parse(data if end == len(data) else data[:end])
+            head, keep_alive = request_head(line, headers, self._peer)
             if len(headers) > context.limit_headers:
                 raise BadRequest(431, "too many header fields")
-            head, keep_alive = request_head(line, headers, self._peer)
         except BadRequest as refusal:
             self._refuse(refusal)
             return b""
         self.deadline = NEVER
         self._head_begun = self._skipped_blank = False
+        self._scanned = 0
         self._served = True
-        self._keep_alive = keep_alive = keep_alive and not self._draining
+        self._keep_alive = keep_alive = keep_alive and not context.draining
         if head.content_length != 0:
             self._open_body(head)
         elif not keep_alive or head.upgrade is not None:
             self._parser.reset()
         exchange = self.exchange = Exchange(head, self)
-        if not self._writable:
-            exchange.writable = False
         try:
             context.handler(exchange)
         except Exception:
@@ -235,21 +261,30 @@ class Http1Connection(asyncio.Protocol):
             exchange.fail()
         return data[end:]
 
-    def _check_partial(self, data: bytes) -> None:
-        """Bound an incomplete head, and refuse at once what no further byte can mend."""
+    def _check_partial(self, data: bytes, line_end: int) -> None:
+        """Bound an incomplete head, and refuse at once what no further byte can mend.
+
+        Nothing behind the limit is looked at, so that the answer does not depend on how the bytes
+        were cut into segments.
+        """
         context = self._context
-        line_end = data.find(b"\r\n")
-        if line_end > context.limit_head or (line_end < 0 and len(data) > context.limit_head):
-            raise BadRequest(414, "the request line is too long")
-        if line_end >= 0:
-            parse_request_line(data[:line_end])
-            if data.count(b"\n") != data.count(b"\r\n"):
-                raise BadRequest(400, "a bare LF in the header section")
-        elif not data.removesuffix(b"\r").decode("latin-1").isprintable():
+        limit = context.limit_head
+        news = data[self._scanned : limit]
+        if line_end < 0 or line_end + 2 > limit:
             # Such as a TLS ClientHello, which would otherwise wait for its timeout.
-            raise BadRequest(400, "the request line has a control or non-ASCII character")
-        if len(data) > context.limit_head:
-            raise BadRequest(431, "the header section is too large")
+            check_visible(news.removesuffix(b"\r"))
+            if len(data) > limit:
+                raise BadRequest(414, "the request line is too long")
+        else:
+            if line_end >= self._scanned:
+                parse_request_line(data[:line_end])
+            if news.count(b"\n") != news.count(b"\r\n"):
+                raise BadRequest(400, "a bare LF in the header section")
+            if len(data) > limit:
+                raise BadRequest(431, "the header section is too large")
+        # The last three bytes may be the beginning of the end; a CRLF is not cut in two.
+        scanned = max(0, len(data) - 3)
+        self._scanned = scanned - data.startswith(b"\n", scanned)
         if not self._head_begun:
             self._head_begun = True
             self.deadline = context.clock.now + context.head_timeout
@@ -282,19 +317,18 @@ class Http1Connection(asyncio.Protocol):
         if content:
             self._unread += len(content)
             exchange.body_received(content)
-            if self._unread > _UNREAD:
+        if self.exchange is exchange:
+            # Still its turn: the listener may have answered at once.
+            if self._unread > _UNREAD and not exchange.finished:
                 self._pause_reading()
-        if body.done:
-            exchange.body_ended()
+            if body.done:
+                exchange.body_ended()
         return surplus
 
     def _discard(self, size: int) -> None:
         self._discarded += size
         if self._discarded > _DISCARD:
-            if self._lingering:
-                self._transport.abort()
-            else:
-                self._close_gently()
+            self._close_gently()
 
     def _refuse(self, refusal: BadRequest) -> None:
         """Answer a request that gets no exchange, and close."""
@@ -316,9 +350,11 @@ class Http1Connection(asyncio.Protocol):
         self._close_gently()
 
     def _refuse_body(self, refusal: BadRequest) -> None:
-        """A body whose framing is broken: 400 if nothing was sent yet, else a cut."""
+        """A body whose framing is broken: 400 if nothing was sent yet, a cut in mid-response."""
         exchange = cast("Exchange", self.exchange)
-        if exchange.status is None and not exchange.finished:
+        if exchange.finished:
+            self._close_gently()
+        elif exchange.status is None:
             self.exchange = None
             self._refuse(refusal)
             exchange.lost()
@@ -331,7 +367,8 @@ class Http1Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def _resume_reading(self) -> None:
-        if not self._reading:
+        # uvloop raises RuntimeError for a transport that is closed.
+        if not self._reading and not self._transport.is_closing():
             self._reading = True
             self._transport.resume_reading()
 
@@ -353,6 +390,7 @@ class Http1Connection(asyncio.Protocol):
         if (
             (old and length is None)
             or exchange.close_requested
+            or self._context.draining
             or (exchange.expecting and self._body is not None)
         ):
             self._keep_alive = False
@@ -371,6 +409,11 @@ class Http1Connection(asyncio.Protocol):
         )
 
     def send_data(self, data: bytes, more: bool) -> None:
+        if self._transport.is_closing():
+            # A dead transport takes everything and never asks to pause: an application that sends
+            # in a loop would keep the loop from ever saying that the connection is lost.
+            cast("Exchange", self.exchange).lost()
+            return
         self._writer.data(data, more)
 
     def send_file(self, file: BinaryIO, offset: int, count: int, more: bool) -> None:
@@ -405,22 +448,24 @@ class Http1Connection(asyncio.Protocol):
         elif exchange.expecting or not self._keep_alive or self._body.left > _DISCARD:
             self._close_gently()
         else:
+            self.deadline = self._context.clock.now + self._context.keep_alive
             self._resume_reading()
 
     def _take_next(self) -> None:
         """Request and response are over: go on, or close."""
         self.exchange = None
         if not self._keep_alive:
-            self._close_gently() if self._input else self._transport.close()
+            # Bytes may have come behind the request, in `_input` or in the hands of `_process`.
+            if self._input or self._in_process:
+                self._close_gently()
+            else:
+                self._transport.close()
             return
         context = self._context
         self.deadline = context.clock.now + context.keep_alive
         self._resume_reading()
-        if self._input and not self._in_process:
-            data, self._input = self._input, b""
-            self._process(data)
-        if self._eof and self.exchange is None and not self._in_process:
-            self._transport.close()
+        if (self._input or self._eof) and not self._in_process:
+            self._go_on()
 
     # --- the end --------------------------------------------------------------------------------
 
@@ -434,21 +479,28 @@ class Http1Connection(asyncio.Protocol):
         """Close the sending side and read on for a while: see `_LINGER`."""
         self._close_input()
         self.exchange = None
+        self._lingering = True
         if self._eof or not self._transport.can_write_eof():
             self._transport.close()
             return
-        self._lingering = True
-        self._discarded = 0
         self.deadline = self._context.clock.now + _LINGER
         self._transport.write_eof()
         self._resume_reading()
 
     def timed_out(self) -> None:
-        """The deadline passed: idle, half a head, or lingering."""
+        """The deadline passed: idle, half a head, an unread body, or lingering."""
         self.deadline = NEVER
         if self._lingering:
-            self.cut()
-        elif self.exchange is None:
+            if self._transport.get_write_buffer_size():
+                self.deadline = self._context.clock.now + _LINGER  # the answer is still leaving
+            else:
+                self.cut()
+        elif self.exchange is not None:
+            if self.exchange.finished:
+                self._close_gently()
+        elif self._head_begun:
+            self._refuse(BadRequest(408, "the request head took too long"))
+        else:
             self._transport.close()
 
     def drain(self) -> None:
@@ -457,7 +509,6 @@ class Http1Connection(asyncio.Protocol):
         A connection that has not had its first request yet gets `_FIRST` seconds for it: its bytes
         may be on their way, and no client repeats a request on a connection it has just opened.
         """
-        self._draining = True
         self._keep_alive = False
         if self.exchange is None and not self._lingering:
             if self._served and not self._input:

@@ -9,11 +9,16 @@ from gateway.protocols.http1_rules import BadRequest, check_fields
 
 __all__ = ["BodyDecoder", "ChunkedDecoder", "LengthDecoder"]
 
-# 16 hexadecimal digits are 64 bits. No white space around the size: llhttp allows none, and what
-# a proxy makes of it is anybody's guess (CVE-2021-22960). An extension holds no control character
-# (CVE-2024-52304) and is not interpreted.
-_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[\t\x20-\x7e\x80-\xff]*)?\r\n")
-_FIELD: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*\r\n")
+# 16 hexadecimal digits are 64 bits. No white space around the size or in an extension: llhttp
+# allows none, and what a proxy makes of it is anybody's guess (CVE-2021-22960). An extension holds
+# no control character (CVE-2024-52304) and is not interpreted.
+_TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_QUOTED: Final = rb'"(?:[\t\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*"'
+_SIZE: Final = re.compile(
+    rb"([0-9A-Fa-f]{1,16})(?:;%b(?:=(?:%b|%b))?)*\r\n" % (_TOKEN, _TOKEN, _QUOTED)
+)
+_PARTIAL_SIZE: Final = re.compile(rb"[0-9A-Fa-f]{1,16}(?:;[\t\x20-\x7e\x80-\xff]*)?\r?")
+_FIELD: Final = re.compile(rb"%b:[\t\x20-\x7e\x80-\xff]*\r\n" % _TOKEN)
 
 _SIZE_LINE: Final = 1024
 _EXTENSIONS: Final = 16 * 1024
@@ -120,8 +125,7 @@ class ChunkedDecoder:
         """Refuse at once what no further byte can make a size line."""
         if len(line) > _SIZE_LINE:
             raise BadRequest(400, "the chunk extensions are too long")
-        line = line.removesuffix(b"\r")
-        if line and not _SIZE.fullmatch(line + b"\r\n"):
+        if not _PARTIAL_SIZE.fullmatch(line):
             raise BadRequest(400, "a chunk size is not a hexadecimal number")
 
     def _trailers_end(self, data: bytes, position: int) -> int:
@@ -129,7 +133,8 @@ class ChunkedDecoder:
         if data.startswith(b"\r\n", position):
             return position + 2
         found = data.find(b"\r\n\r\n", position)
-        if (len(data) if found < 0 else found) - position > self._limit:
+        # The last three bytes may be the beginning of the end.
+        if (len(data) - 3 if found < 0 else found) - position > self._limit:
             raise BadRequest(431, "the trailer section is too large")
         if found < 0:
             return -1

@@ -33,17 +33,13 @@ class HttptoolsHeadParser:
         self._parser: httptools.HttpRequestParser | None = None
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name.lower(), value))
+        self._headers.append((name.lower(), value.strip(b" \t")))  # llhttp leaves the trailing
 
     def parse(self, head: bytes) -> Headers:
         """The fields of `head`, a request line and header section up to and with the blank line."""
-        if b" \r\n" in head or b"\t\r\n" in head:
-            # White space around a value is no part of it (RFC 9112, section 5); llhttp leaves the
-            # trailing one, and refuses "chunked\t".
-            head = _TRAILING_SPACE.sub(b"", head)
         headers: Headers = []
         self._headers = headers
-        parser = self._parser
+        parser = known = self._parser
         if parser is None:
             self._parser = parser = httptools.HttpRequestParser(self)
         try:
@@ -52,6 +48,11 @@ class HttptoolsHeadParser:
             self._parser = None
         except httptools.HttpParserError as error:
             self._parser = None
+            # It may be the parser that is done, after "Proxy-Connection: close" for one; or the
+            # white space behind a value, which is no part of it: "chunked\t" is refused.
+            trimmed = _TRAILING_SPACE.sub(b"", head)
+            if known is not None or trimmed != head:
+                return self.parse(trimmed)
             raise BadRequest(400, f"malformed head: {error}") from None
         return headers
 

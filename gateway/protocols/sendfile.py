@@ -52,7 +52,12 @@ class FileTransfer:
 
     def advance(self) -> None:
         """Send what fits now."""
-        while self._file is not None and self._transport.get_write_buffer_size() == 0:
+        transport = self._transport
+        while (
+            self._file is not None
+            and transport.get_write_buffer_size() == 0
+            and not transport.is_closing()
+        ):
             if self._count == 0:
                 self._finish(True)
             elif self._copy:
@@ -75,17 +80,17 @@ class FileTransfer:
 
     def _send(self, file: BinaryIO) -> bool:
         """One turn of sendfile; False when the loop will call again."""
-        if self._out < 0:
-            sock = self._transport.get_extra_info("socket")
-            self._out = os.dup(sock.fileno())
         try:
+            if self._out < 0:
+                self._out = os.dup(self._transport.get_extra_info("socket").fileno())
             sent = os.sendfile(self._out, file.fileno(), self._offset, min(self._count, _TURN))
         except BlockingIOError:
             self._loop.add_writer(self._out, self.advance)
             return False
         except ConnectionError:
-            # The transport learns of it by itself, and its protocol closes this transfer.
+            # A transport that does not read either would never learn of it.
             self._unwatch()
+            self._transport.abort()
             return False
         except (OSError, ValueError):
             self._copy = True

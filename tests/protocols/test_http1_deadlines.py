@@ -1,0 +1,128 @@
+"""How long a connection waits, by a clock moved by hand; swept once a second, as a listener does."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.clock import NEVER
+from gateway.exchange import Exchange
+from gateway.protocols.http1 import HeadParser
+
+from .harness import PARSERS, Conversation
+
+pytestmark = pytest.mark.parametrize("parser", PARSERS)
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+def at_once(exchange: Exchange) -> None:
+    exchange.start(200, [], b"hello")
+
+
+def test_silent_connection_is_closed(parser: type[HeadParser]) -> None:
+    talk = Conversation(parser, head_timeout=30)
+    talk.pass_time(29)
+    assert talk.state == "open"
+    talk.pass_time(2)
+    assert talk.state == "closed"
+    assert talk.output == b""
+
+
+@pytest.mark.parametrize("part", [b"G", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: a\r\n"])
+def test_half_a_head_is_answered_408(parser: type[HeadParser], part: bytes) -> None:
+    talk = Conversation(parser, head_timeout=30)
+    talk.feed(part)
+    talk.pass_time(29)
+    assert talk.output == b""
+    talk.pass_time(2)
+    response = talk.responses()[0]
+    assert (response.status, response.header(b"connection")) == (408, b"close")
+    assert talk.state == "closed"
+
+
+def test_dripping_head_does_not_move_its_deadline(parser: type[HeadParser]) -> None:
+    talk = Conversation(parser, head_timeout=30)
+    for byte in b"GET / HTTP/1.1\r\nHost: a\r\nX: yyyyyyyyyyyyyyy":
+        talk.feed(bytes([byte]))
+        talk.pass_time(1)
+    assert [response.status for response in talk.responses()] == [408]
+
+
+def test_blank_line_first_does_not_move_the_deadline_for_ever(parser: type[HeadParser]) -> None:
+    talk = Conversation(parser, head_timeout=30)
+    talk.pass_time(20)
+    talk.feed(b"\r\n")
+    talk.pass_time(11)
+    assert talk.state == "closed"
+
+
+def test_idle_connection_is_closed_without_a_word(parser: type[HeadParser]) -> None:
+    talk = Conversation(parser, keep_alive=5)
+    answer = talk.feed(GET)
+    talk.pass_time(4)
+    assert talk.state == "open"
+    talk.pass_time(2)
+    assert talk.state == "closed"
+    assert talk.output == answer
+
+
+def test_second_head_has_its_own_deadline(parser: type[HeadParser]) -> None:
+    talk = Conversation(parser, keep_alive=5, head_timeout=30)
+    talk.feed(GET)
+    talk.pass_time(4)
+    talk.feed(b"GET / HTTP/1.1\r\n")
+    talk.pass_time(25)
+    assert talk.state == "open"
+    talk.pass_time(6)
+    assert [response.status for response in talk.responses()] == [200, 408]
+
+
+def test_application_may_take_as_long_as_it_likes(parser: type[HeadParser]) -> None:
+    talk = Conversation(parser, lambda exchange: None)
+    talk.feed(GET)
+    assert talk.connection.deadline == NEVER
+    talk.pass_time(1000)
+    assert talk.state == "open"
+    at_once(talk.exchanges[0])
+    assert [response.status for response in talk.responses()] == [200]
+
+
+def test_rest_of_an_unread_body_is_not_waited_for_longer_than_an_idle_client(
+    parser: type[HeadParser],
+) -> None:
+    talk = Conversation(parser, at_once, keep_alive=5)
+    talk.feed(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhel")
+    talk.pass_time(4)
+    assert talk.state == "open"
+    talk.pass_time(2)
+    assert talk.state == "closed"
+    assert [response.status for response in talk.responses()] == [200]
+
+
+def test_lingering_ends(parser: type[HeadParser]) -> None:
+    talk = Conversation(parser)
+    talk.feed(b"NONSENSE\r\n\r\n")
+    assert talk.transport.state == "open"
+    talk.pass_time(3)
+    assert talk.transport.state == "lost"
+    assert not talk.context.connections
+
+
+def test_lingering_waits_for_an_answer_that_is_still_leaving(parser: type[HeadParser]) -> None:
+    talk = Conversation(
+        parser, lambda exchange: exchange.start(200, [(b"connection", b"close")], b"x" * 100_000)
+    )
+    talk.transport.peer_stops_reading()
+    talk.feed(GET + GET)
+    talk.pass_time(10)
+    assert not talk.transport.aborted
+    talk.transport.peer_reads()
+    talk.pass_time(5)
+    assert b"x" * 100_000 in talk.output
+    assert talk.transport.state == "lost"
+
+
+def test_closed_connection_has_no_deadline(parser: type[HeadParser]) -> None:
+    talk = Conversation(parser)
+    talk.lose()
+    assert talk.connection.deadline == NEVER
