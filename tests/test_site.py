@@ -128,7 +128,7 @@ def test_two_names_of_one_object_are_one_application(module):
 
 
 def test_one_application_cannot_have_two_lifespans():
-    with pytest.raises(StartError, match="^/b: the same application is mounted at /a"):
+    with pytest.raises(StartError, match=r"^/b: the same application is mounted at /a"):
         build({"/a": plain, "/b": {"app": plain, "lifespan": "off"}})
 
 

@@ -67,6 +67,9 @@ class Http1Context:
     head_timeout: seconds from the opening of the connection to its first byte, and from the
         first byte of a head to its last. 30, as hyper's; uvicorn and gunicorn's ASGI worker wait
         for ever.
+    body_timeout: seconds a body may pause while there is room for more of it. A body that stopped
+        would otherwise hold what waits for it: eight of them, all threads of a WSGI mount. 30, as
+        gunicorn's ASGI worker; nginx 60, uvicorn and granian none.
     limit_head: bytes of request line and header section; limit_headers: field lines.
     draining: set as soon as a stop is asked for: every response says ``Connection: close``.
     """
@@ -79,6 +82,7 @@ class Http1Context:
     connections: set[Http1Connection]
     keep_alive: float = 75.0
     head_timeout: float = 30.0
+    body_timeout: float = 30.0
     limit_head: int = 64 * 1024
     limit_headers: int = 100
     draining: bool = False
@@ -292,11 +296,15 @@ class Http1Connection(asyncio.Protocol):
     def _open_body(self, head: RequestHead) -> None:
         self._parser.reset()
         self._unread = self._discarded = 0
+        self._await_body()
         if head.content_length is None:
             context = self._context
             self._body = ChunkedDecoder(context.limit_head, context.limit_headers)
         else:
             self._body = LengthDecoder(head.content_length)
+
+    def _await_body(self) -> None:
+        self.deadline = self._context.clock.now + self._context.body_timeout
 
     def _read_body(self, body: BodyDecoder, data: bytes) -> bytes:
         """Hand body bytes to the exchange; returns the bytes behind the body."""
@@ -314,6 +322,10 @@ class Http1Connection(asyncio.Protocol):
             else:
                 self._discard(len(content))
             return surplus
+        if body.done:
+            self.deadline = NEVER
+        else:
+            self._await_body()
         if content:
             self._unread += len(content)
             exchange.body_received(content)
@@ -321,6 +333,7 @@ class Http1Connection(asyncio.Protocol):
             # Still its turn: the listener may have answered at once.
             if self._unread > _UNREAD and not exchange.finished:
                 self._pause_reading()
+                self.deadline = NEVER  # the application is the slow one
             if body.done:
                 exchange.body_ended()
         return surplus
@@ -376,8 +389,10 @@ class Http1Connection(asyncio.Protocol):
 
     def consumed(self, size: int) -> None:
         self._unread -= size
-        if self._unread <= _UNREAD:
+        if self._unread <= _UNREAD and not self._reading:
             self._resume_reading()
+            if self._body is not None:
+                self._await_body()
 
     def send_response(
         self, status: int, headers: Headers, data: bytes, more: bool, length: int | None
@@ -488,7 +503,7 @@ class Http1Connection(asyncio.Protocol):
         self._resume_reading()
 
     def timed_out(self) -> None:
-        """The deadline passed: idle, half a head, an unread body, or lingering."""
+        """The deadline passed: idle, half a head or body, an unread body, or lingering."""
         self.deadline = NEVER
         if self._lingering:
             if self._transport.get_write_buffer_size():
@@ -498,6 +513,10 @@ class Http1Connection(asyncio.Protocol):
         elif self.exchange is not None:
             if self.exchange.finished:
                 self._close_gently()
+            elif self.exchange.expecting:
+                self._await_body()  # the client was not told to send it yet
+            elif self._body is not None:
+                self._refuse_body(BadRequest(408, "the request body stopped arriving"))
         elif self._head_begun:
             self._refuse(BadRequest(408, "the request head took too long"))
         else:

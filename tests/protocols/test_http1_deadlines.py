@@ -126,3 +126,46 @@ def test_closed_connection_has_no_deadline(parser: type[HeadParser]) -> None:
     talk = Conversation(parser)
     talk.lose()
     assert talk.connection.deadline == NEVER
+
+
+def test_body_that_stops_arriving_is_answered_408(parser: type[HeadParser]) -> None:
+    talk = Conversation(parser, lambda exchange: None, body_timeout=30)
+    talk.feed(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nabc")
+    talk.pass_time(29)
+    talk.feed(b"d")
+    talk.pass_time(29)
+    assert talk.output == b""
+    talk.pass_time(2)
+    assert [response.status for response in talk.responses()] == [408]
+    assert talk.exchanges[0].gone
+
+
+def test_body_that_stops_arriving_after_the_response_began_is_cut(
+    parser: type[HeadParser],
+) -> None:
+    talk = Conversation(
+        parser, lambda exchange: exchange.start(200, [], b"x", more=True), body_timeout=30
+    )
+    talk.feed(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na")
+    talk.pass_time(31)
+    assert talk.transport.aborted
+
+
+def test_body_the_application_does_not_read_may_wait(parser: type[HeadParser]) -> None:
+    talk = Conversation(parser, lambda exchange: None, body_timeout=30)
+    talk.feed(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n" + b"x" * 70_000)
+    talk.pass_time(1000)
+    assert talk.state == "open"
+    talk.exchanges[0].read()
+    talk.pass_time(31)
+    assert [response.status for response in talk.responses()] == [408]
+
+
+def test_body_the_client_was_not_asked_for_may_wait(parser: type[HeadParser]) -> None:
+    talk = Conversation(parser, lambda exchange: None, body_timeout=30)
+    talk.feed(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n")
+    talk.pass_time(100)
+    assert talk.state == "open"
+    talk.exchanges[0].read()
+    talk.pass_time(31)
+    assert [response.status for response in talk.responses()][-1] == 408
