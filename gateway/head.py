@@ -7,13 +7,23 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-__all__ = ["Address", "Headers", "Peer", "RequestHead"]
+__all__ = ["Address", "Headers", "Peer", "RequestHead", "address_text"]
 
 Headers: TypeAlias = "list[tuple[bytes, bytes]]"
 """Field lines in wire order; names lower-case, values without surrounding white space."""
 
 Address: TypeAlias = "tuple[str, int | None]"
 """(host, port); a UNIX socket is (path, None), as the ASGI spec asks for ``server``."""
+
+
+def address_text(address: Address | None) -> str:
+    """``127.0.0.1:51234``, ``[::1]:51234``, the host alone if the port is unknown, ``unix``."""
+    if address is None:
+        return "unix"
+    host, port = address
+    if not port:
+        return host
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class Peer:

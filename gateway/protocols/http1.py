@@ -22,7 +22,7 @@ from typing import BinaryIO, Final, Protocol, cast
 
 from gateway.clock import NEVER, Clock
 from gateway.exchange import Exchange, Handler
-from gateway.head import Headers, Peer, RequestHead
+from gateway.head import Headers, Peer, RequestHead, address_text
 from gateway.protocols.http1_body import BodyDecoder, ChunkedDecoder, LengthDecoder
 from gateway.protocols.http1_encoder import ResponseEncoder
 from gateway.protocols.http1_rules import (
@@ -345,13 +345,8 @@ class Http1Connection(asyncio.Protocol):
 
     def _refuse(self, refusal: BadRequest) -> None:
         """Answer a request that gets no exchange, and close."""
-        client = self._peer.client
-        logger.warning(
-            "%s: refused with %d: %s",
-            f"{client[0]}:{client[1]}" if client else "unix socket",
-            refusal.status,
-            refusal.reason,
-        )
+        client = address_text(self._peer.client)
+        logger.warning("%s: refused with %d: %s", client, refusal.status, refusal.reason)
         text = refusal.reason.encode() + b"\n"
         headers = [
             (b"content-type", b"text/plain; charset=utf-8"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final, TypeAlias
 
+from gateway.fields import TOKEN
 from gateway.protocols.http1_rules import BadRequest, check_fields
 
 __all__ = ["BodyDecoder", "ChunkedDecoder", "LengthDecoder"]
@@ -12,13 +13,12 @@ __all__ = ["BodyDecoder", "ChunkedDecoder", "LengthDecoder"]
 # 16 hexadecimal digits are 64 bits. No white space around the size or in an extension: llhttp
 # allows none, and what a proxy makes of it is anybody's guess (CVE-2021-22960). An extension holds
 # no control character (CVE-2024-52304) and is not interpreted.
-_TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _QUOTED: Final = rb'"(?:[\t\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*"'
 _SIZE: Final = re.compile(
-    rb"([0-9A-Fa-f]{1,16})(?:;%b(?:=(?:%b|%b))?)*\r\n" % (_TOKEN, _TOKEN, _QUOTED)
+    rb"([0-9A-Fa-f]{1,16})(?:;%b(?:=(?:%b|%b))?)*\r\n" % (TOKEN.pattern, TOKEN.pattern, _QUOTED)
 )
 _PARTIAL_SIZE: Final = re.compile(rb"[0-9A-Fa-f]{1,16}(?:;[\t\x20-\x7e\x80-\xff]*)?\r?")
-_FIELD: Final = re.compile(rb"%b:[\t\x20-\x7e\x80-\xff]*\r\n" % _TOKEN)
+_FIELD: Final = re.compile(rb"%b:[\t\x20-\x7e\x80-\xff]*\r\n" % TOKEN.pattern)
 
 _SIZE_LINE: Final = 1024
 _EXTENSIONS: Final = 16 * 1024

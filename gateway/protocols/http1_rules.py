@@ -12,6 +12,7 @@ from ipaddress import IPv6Address
 from typing import Final
 from urllib.parse import unquote
 
+from gateway.fields import FIELD_BYTES
 from gateway.head import Headers, Peer, RequestHead
 
 __all__ = [
@@ -60,7 +61,6 @@ _HOST: Final = re.compile(
     rb"(?:(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+"
     rb"|\[([0-9A-Fa-f:.]+)(?:%25[A-Za-z0-9._~-]+)?\])(?::([0-9]{0,5}))?"
 )
-_FIELD_BYTES: Final = bytes(b for b in range(256) if (b >= 0x20 and b != 0x7F) or b == 0x09)
 
 
 def parse_request_line(line: bytes) -> RequestLine:
@@ -105,7 +105,7 @@ def check_fields(section: bytes) -> None:
     lines = section.count(b"\r\n")
     if section.count(b"\n") != lines or section.count(b"\r") != lines:
         raise BadRequest(400, "a bare CR or LF in the header section")
-    if section.replace(b"\r\n", b"").translate(None, _FIELD_BYTES):
+    if section.replace(b"\r\n", b"").translate(None, FIELD_BYTES):
         raise BadRequest(400, "a control character in the header section")
     if section.startswith((b" ", b"\t")) or b"\n " in section or b"\n\t" in section:
         raise BadRequest(400, "a folded header line")
