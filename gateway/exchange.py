@@ -247,6 +247,8 @@ class Exchange:
         special = False
         try:
             for name, value in headers:
+                if value.translate(None, FIELD_BYTES):
+                    raise ResponseError(explain_fields(headers))
                 kind = KINDS.get(name)
                 if kind:
                     if kind == LENGTH and length is None:
@@ -255,11 +257,8 @@ class Exchange:
                         special = True
                 elif kind is None:
                     special = special or not name.islower() or TOKEN.fullmatch(name) is None
-            joined = b"".join([part for pair in headers for part in pair])
         except (TypeError, ValueError, AttributeError) as error:
             raise ResponseError(explain_fields(headers) or str(error)) from None
-        if joined.translate(None, FIELD_BYTES):
-            raise ResponseError(explain_fields(headers))
         close = False
         own: tuple[bytes, ...] = ()
         if special:

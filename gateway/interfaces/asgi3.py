@@ -203,7 +203,10 @@ class AsgiCall:
                 exchange.write(data, more)
                 self._unyielded += len(data) + _MESSAGE
             else:
-                self._begin(start, data, more)
+                headers = start.get("headers", ())
+                if headers.__class__ is not list:
+                    headers = _as_headers(headers)
+                exchange.start(start["status"], headers, data, more, start.get("trailers", False))
         elif kind == "http.response.pathsend":
             self._send_path(message["path"])
         elif kind == "http.response.trailers":
@@ -228,12 +231,6 @@ class AsgiCall:
             await self._news()
             if exchange.gone:
                 raise ClientGone("the client disconnected")
-
-    def _begin(self, start: Message, data: bytes, more: bool) -> None:
-        headers = start.get("headers", ())
-        if headers.__class__ is not list:
-            headers = _as_headers(headers)
-        self._exchange.start(start["status"], headers, data, more, start.get("trailers", False))
 
     def _send_path(self, path: str) -> None:
         """ASGI extension ``http.response.pathsend``: the file is the whole body."""

@@ -473,7 +473,8 @@ class Http1Connection(asyncio.Protocol):
             return
         context = self._context
         self.deadline = context.clock.now + context.keep_alive
-        self._resume_reading()
+        if not self._reading:
+            self._resume_reading()
         if (self._input or self._eof) and not self._in_process:
             self._go_on()
 
