@@ -17,7 +17,6 @@ from gateway.protocols.http1 import HeadParser, Http1Context
 from gateway.protocols.http1_encoder import ResponseEncoder
 from gateway.settings.model import Settings
 from gateway.site import Site
-from gateway.version import __version__
 
 __all__ = ["Worker"]
 
@@ -76,7 +75,7 @@ class Worker:
         )
         encoder = ResponseEncoder(
             clock,
-            server=b"gateway/" + __version__.encode() if settings.server_header else None,
+            server=b"gateway" if settings.server_header else None,
             date=settings.date_header,
             extra=[
                 (name.encode("latin-1"), value.encode("latin-1")) for name, value in settings.header
