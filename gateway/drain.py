@@ -125,9 +125,13 @@ class Drain:
         stop = asyncio.ensure_future(site.stop(limit))
         force = asyncio.ensure_future(self._forced.wait())
         try:
-            if not forced:
+            if forced:
+                # It keeps to its limit by itself; a cut at the same moment would take the lifespans
+                # their turn where a thread that hangs has used the time up.
+                await asyncio.wait({stop})
+            else:
                 await asyncio.wait({stop, force}, return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.wait({stop}, timeout=_LAST_LIFESPAN)
+                await asyncio.wait({stop}, timeout=_LAST_LIFESPAN)
         finally:
             force.cancel()
             stop.cancel()

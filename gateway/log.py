@@ -7,18 +7,14 @@ and ``gateway.access`` (one line per request; stdout). The library `logging` is 
 
 from __future__ import annotations
 
-import configparser
-import json
 import logging
-import logging.config
 import os
 import sys
-import tomllib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Final, Protocol, TextIO
 
 from gateway.errors import ConfigError
+from gateway.log_config import apply_config
 
 __all__ = [
     "LEVELS",
@@ -74,29 +70,31 @@ class _HeadSeen(Protocol):
     def mount(self) -> str: ...
 
 
-class _ExchangeSeen(Protocol):
-    # What this module sees of gateway.exchange.Exchange, which sits above it.
+class _RequestSeen(Protocol):
+    # What this module sees of gateway.exchange.Exchange and others that sit above it.
     @property
     def head(self) -> _HeadSeen: ...
 
 
 class _LevelFormatter(logging.Formatter):
-    """``INFO:     message``; aligned, the level in color, tracebacks without control characters."""
+    """``INFO:     message``; aligned, the level in color, the rest without control characters.
+
+    Message and traceback may quote what a client sent: an exception's text does, and so does what
+    an application writes to ``wsgi.errors``. Line feeds stay: hints and tracebacks need them.
+    """
 
     def __init__(self, *, color: bool) -> None:
         super().__init__()
         self._color = color
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+    def format(self, record: logging.LogRecord) -> str:
         name = record.levelname
         padding = " " * max(9 - len(name), 1)
         if self._color:
             name = f"{_COLORS.get(record.levelno, '')}{name}{_PLAIN}"
-        return f"{name}:{padding}{record.message}"
-
-    def formatException(self, ei: object) -> str:  # noqa: N802
-        # The text of an exception often quotes what a client sent.
-        return super().formatException(ei).translate(_CONTROLS)  # type: ignore[arg-type]
+        # Here rather than in formatMessage and its siblings: a traceback that another handler has
+        # formatted before comes from the record as it is.
+        return f"{name}:{padding}{super().format(record).translate(_CONTROLS)}"
 
 
 class _AccessHandler(logging.StreamHandler[TextIO]):
@@ -115,11 +113,9 @@ def configure(
     level: a name of `LEVELS` (any case) or a number. None is "info", and leaves the levels of a
         `log_config` alone; a given level wins over it, as ``--log-level`` does in uvicorn.
     use_colors: None asks `wants_color`.
-    log_config: None for the default described above; a mapping for `logging.config.dictConfig`; or
-        the path of a file holding one (.json, .yaml, .yml, .toml) or of an ini file for
-        `logging.config.fileConfig` (.ini, .cfg, .conf). An empty mapping configures nothing: the
-        program around the server owns logging. Existing loggers are not disabled unless it says so,
-        and those of the gateway never are.
+    log_config: None for the default described above; else what `apply_config` takes, a mapping or
+        a file. An empty mapping configures nothing: the program around the server owns logging.
+        Existing loggers are not disabled unless it says so, and those of the gateway never are.
     access_log: False silences ``gateway.access`` whatever the configuration.
 
     Raises `ConfigError` naming the file or key and what is wrong with it.
@@ -131,10 +127,7 @@ def configure(
     else:
         if log_config:
             _forget_default()
-        if isinstance(log_config, str):
-            _configure_from_file(Path(log_config))
-        elif log_config:
-            _configure_from_mapping(log_config, "log-config")
+            apply_config(log_config)
         for logger in (_ROOT, _ERROR, _ACCESS):
             logger.disabled = False
             if number is not None:
@@ -190,9 +183,12 @@ def escape(text: str) -> str:
     return "".join([_escaped(character) for character in text])
 
 
-def log_app_error(exchange: _ExchangeSeen, error: BaseException) -> None:
-    """Write one record for an exception that left an application, with its traceback."""
-    head = exchange.head
+def log_app_error(request: _RequestSeen, error: BaseException) -> None:
+    """Write one record for an exception that left an application, with its traceback.
+
+    Also, without a traceback, for the rule of HTTP that its response broke.
+    """
+    head = request.head
     _ERROR.error(
         'Exception in the application at %s: "%s %s"',
         head.mount or "-",
@@ -245,66 +241,3 @@ def _forget_default() -> None:
                 logger.removeHandler(handler)
                 logger.setLevel(logging.NOTSET)
                 logger.propagate = True
-
-
-def _configure_from_mapping(mapping: Mapping[str, object], where: str) -> None:
-    config = {"version": 1, "disable_existing_loggers": False, **mapping}
-    try:
-        logging.config.dictConfig(config)
-    except (ValueError, TypeError, AttributeError, ImportError) as error:
-        cause = f": {error.__cause__}" if error.__cause__ else ""
-        raise ConfigError(f"{where}: {error}{cause}") from error
-
-
-def _configure_from_file(path: Path) -> None:
-    where = f"log-config {path}"
-    suffix = path.suffix.lower()
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigError(f"{where}: cannot be read: {reason}") from error
-    try:
-        match suffix:
-            case ".json":
-                content = json.loads(text)
-            case ".toml":
-                content = tomllib.loads(text)
-            case ".yaml" | ".yml":
-                content = _load_yaml(text, where)
-            case ".ini" | ".cfg" | ".conf":
-                _configure_from_ini(path, where)
-                return
-            case _:
-                raise ConfigError(
-                    f"{where}: the format is told by the suffix, which must be one of "
-                    ".ini .cfg .conf .json .yaml .yml .toml"
-                )
-    except ValueError as error:  # what json and tomllib raise
-        raise ConfigError(f"{where}: not valid {suffix[1:]}: {error}") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{where}: a mapping for logging.config.dictConfig is expected")
-    _configure_from_mapping(content, where)
-
-
-def _configure_from_ini(path: Path, where: str) -> None:
-    try:
-        logging.config.fileConfig(path, disable_existing_loggers=False, encoding="utf-8")
-    except KeyError as error:
-        raise ConfigError(f"{where}: the section or key {error} is missing") from error
-    except configparser.Error as error:
-        raise ConfigError(f"{where}: {error}") from error
-    # fileConfig evaluates class names and arguments: any mistake there has its own exception.
-    except Exception as error:
-        raise ConfigError(f"{where}: {type(error).__name__}: {error}") from error
-
-
-def _load_yaml(text: str, where: str) -> object:
-    try:
-        import yaml
-    except ImportError:
-        raise ConfigError(f"{where}: YAML needs PyYAML\n  pip install 'gateway[yaml]'") from None
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{where}: not valid yaml: {error}") from error

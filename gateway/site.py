@@ -100,11 +100,14 @@ class Site:
             application.cancel()
 
     async def stop(self, timeout: float) -> None:
-        """End thread pools, then all lifespans; `timeout` seconds for the whole."""
+        """End thread pools, then all lifespans; `timeout` seconds for the whole.
+
+        A thread that hangs gets two thirds of it: the lifespans' shutdown always runs.
+        """
         deadline = monotonic() + timeout
-        await asyncio.gather(*(each.end_threads(timeout) for each in self._applications))
+        await asyncio.gather(*(each.end_threads(timeout * 2 / 3) for each in self._applications))
         # Applications know nothing of one another, so none waits for another's end.
-        left = max(deadline - monotonic(), timeout / 10)
+        left = deadline - monotonic()
         lifespans = [each.lifespan for each in self._applications if each.lifespan is not None]
         await asyncio.gather(*(lifespan.shutdown(left) for lifespan in reversed(lifespans)))
 

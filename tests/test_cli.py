@@ -447,3 +447,31 @@ def test_the_module_runs_as_a_program():
 
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: no such option --prot; did you mean '--port'?\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("action", ["config", "--help-all"])
+def test_a_reader_that_has_enough_is_no_news(action):
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "gateway", action],
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+    finally:
+        os.close(writing)
+
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_a_broken_pipe_of_the_server_is_not_hidden():
+    def serve(_):
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        main(["main:app"], serve=serve)

@@ -123,6 +123,33 @@ def test_traceback_has_no_control_characters(errors):
     assert errors.getvalue().replace("\n", "").isprintable()
 
 
+def test_a_message_keeps_its_lines_but_no_control_characters(errors):
+    log.configure()
+    error_log().error("Exception on /%s [GET]\n  a\thint", "\x1b[31mred\r\x00\x7f\x9b")
+
+    assert errors.getvalue() == (
+        "ERROR:    Exception on /\\x1b[31mred\\x0d\\x00\\x7f\\x9b [GET]\n  a\thint\n"
+    )
+
+
+def test_a_traceback_that_another_handler_formatted_has_no_control_characters(errors):
+    log.configure()
+    LOGGERS[1].handlers.insert(0, logging.StreamHandler(io.StringIO()))
+    try:
+        raise ValueError("\x1b[2J of a client")
+    except ValueError:
+        error_log().exception("failed")
+
+    assert r"ValueError: \x1b[2J of a client" in errors.getvalue()
+
+
+def test_what_a_control_character_is_does_not_touch_letters(errors):
+    log.configure()
+    error_log().info("café \u00a0 € 日本")
+
+    assert errors.getvalue() == "INFO:     café \u00a0 € 日本\n"
+
+
 # --- colors --------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
@@ -49,11 +50,21 @@ def main(
 
 def _act(line: CommandLine, serve: Serve, build: Build) -> int:
     loaded = load(argv_values=line.values, config=line.config)
-    if line.action == "config":
-        return print_config(loaded, as_json=line.as_json)
-    require_mounts(loaded)
+    if line.action != "config":
+        require_mounts(loaded)
     if line.action == "run":
         return serve(loaded)
+    try:
+        return _print(line, loaded, build)
+    except BrokenPipeError:  # "gateway config | head": the reader has enough
+        # What is still buffered has nowhere to go, and the interpreter writes it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _print(line: CommandLine, loaded: Loaded, build: Build) -> int:
+    if line.action == "config":
+        return print_config(loaded, as_json=line.as_json)
     _prepare(loaded)
     if line.action == "check":
         return check(loaded, build)

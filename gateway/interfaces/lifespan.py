@@ -24,7 +24,9 @@ class Lifespan:
     """Runs ``startup`` and ``shutdown`` of one application.
 
     mode: "auto" takes an exception before ``startup.complete`` for "this application has no
-        lifespan" and stays quiet, as the spec asks; "on" makes it an error; "off" does nothing.
+        lifespan" and goes on, as the spec asks; "on" makes it an error; "off" does nothing.
+        Quietly where the application refused the scope, or answered it as if it were a request;
+        one that had received ``lifespan.startup`` has a lifespan, and a fault in it: a warning.
     name: the mounts of the application, for messages.
     state: what the application put into ``scope["state"]``; requests get copies of it.
     """
@@ -42,6 +44,7 @@ class Lifespan:
         self._started: asyncio.Future[None] | None = None
         self._stopped: asyncio.Future[None] | None = None
         self._failed = False
+        self._taken = False  # the application has received an event, as a lifespan
 
     async def startup(self) -> None:
         """Return when the application is ready, or has no lifespan.
@@ -73,6 +76,9 @@ class Lifespan:
                 done, _ = await asyncio.wait({self._stopped}, timeout=timeout)
                 if not done:
                     logger.error("%s: its lifespan did not stop in %g s", self._name, timeout)
+        except asyncio.CancelledError:  # the operator said "now"
+            logger.warning("%s: its lifespan was not waited for", self._name)
+            raise
         finally:
             await self._end()
 
@@ -88,7 +94,7 @@ class Lifespan:
             "state": self.state,
         }
         try:
-            await self._app(scope, self._events.get, self._send)
+            await self._app(scope, self._receive, self._send)
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001 - whatever an application raises
@@ -107,14 +113,27 @@ class Lifespan:
                 failure = StartError(text)
                 failure.__cause__ = error
                 started.set_exception(failure)
+                return
+            self._failed = True
+            if self._taken:
+                logger.warning(
+                    "%s: its lifespan failed, going on without (--lifespan on stops the start)\n%s",
+                    self._name,
+                    explain(error),
+                )
             else:
                 logger.debug("%s: no lifespan (%s)", self._name, error.__class__.__name__)
-                self._failed = True
         elif not self._failed:
             logger.error("%s: its lifespan failed", self._name, exc_info=error)
 
+    async def _receive(self) -> Message:
+        self._taken = True
+        return await self._events.get()
+
     async def _send(self, message: Message) -> None:
         kind = message["type"]
+        if not kind.startswith("lifespan."):
+            self._taken = False
         started, stopped = self._started, self._stopped
         if started is None or stopped is None:
             return

@@ -32,7 +32,7 @@ class WsgiInterface:
         two cores, few enough for its connections; one thread does the work while none blocks.
     queue: requests that may wait for a thread; one more is answered 503 with Retry-After.
         1000: about 3 MiB, and with 8 threads of 50 ms a wait of 6 s, which a client bears.
-    name: the mount, for threads and log lines.
+    name: the mount, for the names of threads.
     multiprocess: other processes serve the same application (``wsgi.multiprocess``).
     idle_timeout: seconds after which a thread without work ends, but for the last.
     """
@@ -56,17 +56,18 @@ class WsgiInterface:
             name=f"gateway-wsgi-{name}",
             idle_timeout=idle_timeout,
         )
+        errors = ErrorStream()
         self._mount = WsgiMount(
             app=app,
-            name=name,
             loop=loop,
             pool=self._pool,
             environs=EnvironBuilder(
                 multithread=threads > 1,
                 multiprocess=multiprocess,
-                errors=ErrorStream(),
+                errors=errors,
                 file_wrapper=FileWrapper,
             ),
+            errors=errors,
         )
         self._open = 0
         self._closing = False

@@ -13,6 +13,7 @@ from gateway.exchange import ClientGone, Exchange, ResponseError
 from gateway.interfaces.wsgi_body import BodyStream
 from gateway.interfaces.wsgi_mount import WsgiMount
 from gateway.interfaces.wsgi_task import WsgiTask
+from gateway.log import log_app_error
 
 __all__ = ["WsgiCall"]
 
@@ -42,7 +43,7 @@ class WsgiCall(WsgiTask):
     def begin(self) -> None:
         """Receive the body if it is short, then queue for a thread."""
         exchange = self._exchange
-        length = self._head.content_length
+        length = self.head.content_length
         if length == 0:
             self._submit()
         elif exchange.expecting or (length is not None and length > _COLLECTED):
@@ -92,7 +93,7 @@ class WsgiCall(WsgiTask):
             return
         if exchange.body_complete:
             self._body = io.BytesIO(collected)
-            if self._head.content_length is None:
+            if self.head.content_length is None:
                 self._body_length = len(collected)
             self._submit()
         elif exchange.disconnected:
@@ -151,8 +152,10 @@ class WsgiCall(WsgiTask):
             except ClientGone:
                 pass
             except ResponseError as error:
+                # Its traceback is the gateway's own. Logged first: the thread does not log what it
+                # finds in `_problem`.
+                log_app_error(self, error.with_traceback(None))
                 self._problem = error
-                self._log(str(error))
                 exchange.fail()
         if ended or failed:
             if exchange.finished:  # else a file is on its way

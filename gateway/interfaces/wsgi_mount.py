@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gateway.interfaces.environ import EnvironBuilder
 from gateway.interfaces.mailbox import Mailbox
 from gateway.interfaces.threads import ThreadPool
+from gateway.interfaces.wsgi_errors import ErrorStream
 from gateway.interfaces.wsgi_response import FieldNames
 
 if TYPE_CHECKING:
@@ -17,29 +18,30 @@ __all__ = ["WsgiMount"]
 
 
 class WsgiMount:
-    """app, name, loop: as `WsgiInterface` has them.
+    """app, loop: as `WsgiInterface` has them.
 
     pool: runs the application.
     mailbox: from its threads back to the loop.
     environs: makes the environ of each request.
+    errors: ``wsgi.errors`` of all of them.
     names: the response field names the application has used.
     """
 
-    __slots__ = ("app", "environs", "loop", "mailbox", "name", "names", "pool")
+    __slots__ = ("app", "environs", "errors", "loop", "mailbox", "names", "pool")
 
     def __init__(
         self,
         *,
         app: WSGIApplication,
-        name: str,
         loop: asyncio.AbstractEventLoop,
         pool: ThreadPool,
         environs: EnvironBuilder,
+        errors: ErrorStream,
     ) -> None:
         self.app = app
-        self.name = name
         self.loop = loop
         self.pool = pool
         self.environs = environs
+        self.errors = errors
         self.mailbox = Mailbox(loop)
         self.names = FieldNames()

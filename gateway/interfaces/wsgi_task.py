@@ -1,18 +1,17 @@
 """One request to a WSGI application, on the application's side (PEP 3333).
 
 What is here runs in a thread of the pool, and asks the loop's half, `wsgi_call`, by posting to
-the mailbox. Each attribute has one thread that writes it; `_posted` alone has two, in the manner
-that `Mailbox` proves.
+the mailbox.
 """
 
 from __future__ import annotations
 
 import io
-import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from contextvars import Context
 from queue import SimpleQueue
+from time import monotonic
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from gateway.exchange import ClientGone, ResponseError
@@ -21,13 +20,12 @@ from gateway.interfaces.wsgi_body import BodyStream
 from gateway.interfaces.wsgi_file import FileWrapper
 from gateway.interfaces.wsgi_mount import WsgiMount
 from gateway.interfaces.wsgi_response import check_chunk, encode_fields, parse_status
+from gateway.log import log_app_error
 
 if TYPE_CHECKING:
     from _typeshed import OptExcInfo
 
 __all__ = ["WsgiTask"]
-
-_logger = logging.getLogger("gateway.error")
 
 # Response bytes a thread may be ahead of the client. With the 64 KiB a transport buffers, an
 # application is asked for at most 128 KiB, and the chunk that exceeded it, nobody reads.
@@ -37,8 +35,26 @@ _AHEAD: Final = 64 * 1024
 class WsgiTask(ABC):
     """Job of the pool: one call of the application, with its ``start_response``.
 
-    queued_at, queue_seconds: when it was queued, and how long it waited for a thread (0.0 while
-        it waits); the access log finds them at ``exchange.listener``.
+    head: of the request; both halves read it.
+    queued_at, queue_seconds: when it was queued, and how long it waited for a thread, as the pool
+        has measured; negative until then.
+
+    What crosses between the threads, each with the one side that writes it:
+
+    ===================  ==============  ==========================================================
+    before `run`         loop → thread   ``_body``, ``_body_length``
+    at any time          loop → thread   ``_disconnected``, ``_gone``, ``_stopped``, ``_problem``,
+                                         ``_credited``
+    before a `_post`     thread → loop   ``_status``, ``_fields``, ``_file``, ``_hints``, then
+                                         ``_ended`` or ``_failed`` (``_left`` before it)
+    at any time          thread → loop   ``_waiting`` (``_gate`` before it): wake me
+    never                thread only     ``_handed``, ``_mount``'s response field names
+    ===================  ==============  ==========================================================
+
+    What has two writers: ``_out`` and ``_hints``, where the thread appends and the loop takes from
+    the front (one operation on a list is never half done); ``_posted``, set by the thread and
+    cleared by the loop before it looks, in the manner that `Mailbox` proves; ``_file``, which the
+    loop takes away once it is sent or the exchange is over. `WsgiCall` adds what is the loop's.
     """
 
     __slots__ = (
@@ -53,7 +69,6 @@ class WsgiTask(ABC):
         "_gate",
         "_gone",
         "_handed",
-        "_head",
         "_hints",
         "_left",
         "_mount",
@@ -63,14 +78,15 @@ class WsgiTask(ABC):
         "_status",
         "_stopped",
         "_waiting",
+        "head",
         "queue_seconds",
         "queued_at",
     )
 
     def __init__(self, head: RequestHead, mount: WsgiMount) -> None:
-        self._head = head
+        self.head = head
         self._mount = mount
-        self.queued_at = self.queue_seconds = 0.0
+        self.queued_at = self.queue_seconds = -1.0
         self._posted = False
         # Written by the loop's half.
         self._body: io.BytesIO | BodyStream = io.BytesIO()
@@ -90,6 +106,15 @@ class WsgiTask(ABC):
         self._left = False  # it failed because the client had left
         self._gate: SimpleQueue[None] | None = None
         self._waiting = False
+
+    @property
+    def queued(self) -> float | None:
+        """Seconds it waited for a thread, so far if it still does; None before it was queued.
+
+        The access log asks ``exchange.listener`` for this when the exchange finishes.
+        """
+        waited, since = self.queue_seconds, self.queued_at
+        return waited if waited >= 0 else monotonic() - since if since >= 0 else None
 
     # --- what the loop does when asked ----------------------------------------------------------
 
@@ -122,7 +147,7 @@ class WsgiTask(ABC):
         try:
             try:
                 environ = mount.environs.build(
-                    self._head,
+                    self.head,
                     body if isinstance(body, io.BytesIO) else io.BufferedReader(body),
                     self._body_length,
                     self.client_disconnected,
@@ -138,6 +163,8 @@ class WsgiTask(ABC):
                     close()
         except BaseException as error:  # noqa: BLE001 - SystemExit ends the request, not the server
             self._fail(error)
+        finally:
+            mount.errors.flush()
 
     def _respond(self, result: Iterable[bytes]) -> None:
         if isinstance(result, (list, tuple)) and len(result) == 1:
@@ -197,17 +224,10 @@ class WsgiTask(ABC):
     def _fail(self, error: BaseException) -> None:
         self._left = self._disconnected and _caused_by_client(error)
         if not self._left and error is not self._problem:
-            self._log("the application failed", error)
+            log_app_error(self, error)
         if not self._ended:
             self._failed = True
             self._post()
-
-    def _log(self, text: str, error: BaseException | None = None) -> None:
-        # %a keeps control characters of the path out of the log (CVE-2020-7694).
-        head = self._head
-        _logger.error(
-            "%s %a in mount %s: %s", head.method, head.path, self._mount.name, text, exc_info=error
-        )
 
     # --- what the application may call ----------------------------------------------------------
 

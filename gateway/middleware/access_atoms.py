@@ -17,10 +17,10 @@ from time import gmtime, localtime, monotonic, strftime, time
 from typing import Final, NamedTuple
 
 from gateway.exchange import Exchange
-from gateway.head import Address, Headers
+from gateway.head import Headers, address_text
 from gateway.log import escape
 
-__all__ = ["ATOMS", "Atom", "Kind", "client_text", "final_status", "find_atom", "namespace"]
+__all__ = ["ATOMS", "Atom", "Kind", "final_status", "find_atom", "namespace"]
 
 
 class Kind(Enum):
@@ -42,7 +42,7 @@ _NUMBER, _OURS, _THEIRS, _MAYBE = Kind
 
 ATOMS: Final[dict[str, Atom]] = {
     "h": Atom(_MAYBE, "head.client and head.client[0]", "client address"),
-    "addr": Atom(_THEIRS, "client_text(head.client)", "client address and port"),
+    "addr": Atom(_THEIRS, "address_text(head.client)", "client address and port"),
     "l": Atom(_OURS, "'-'", "always -"),
     "u": Atom(_MAYBE, "basic_user(head.headers)", "user name of Basic credentials"),
     "t": Atom(_OURS, "local_time()", "local time as [10/Oct/2000:13:55:36 -0700]"),
@@ -70,6 +70,7 @@ ATOMS: Final[dict[str, Atom]] = {
     "ms": Atom(_NUMBER, "elapsed * 1e3", "time taken in milliseconds, with fractions"),
     "D": Atom(_NUMBER, "int(elapsed * 1e6)", "time taken in microseconds"),
     "L": Atom(_OURS, "'%.6f' % elapsed", "time taken in seconds, as 0.001234"),
+    "queue": Atom(_OURS, "queue_text(exchange)", "time waited for a thread in seconds (WSGI)"),
     "p": Atom(_OURS, "'<%d>' % getpid()", "process id as <1234>"),
     "mount": Atom(_MAYBE, "head.mount or None", "mount that took the request"),
     "gone": Atom(
@@ -129,8 +130,8 @@ def find_atom(name: str) -> Atom | None:
 def namespace(*, color: bool) -> dict[str, object]:
     """The globals of a compiled format; each has its own clocks."""
     return {
+        "address_text": address_text,
         "basic_user": _basic_user,
-        "client_text": client_text,
         "color": _status_color if color else _no_color,
         "escape": escape,
         "field": _field,
@@ -139,6 +140,8 @@ def namespace(*, color: bool) -> dict[str, object]:
         "local_time": _each_second(_local_time),
         "monotonic": monotonic,
         "plain": "\x1b[0m" if color else "",
+        "queue_milliseconds": _queue_milliseconds,
+        "queue_text": _queue_text,
         "quote": _quote,
         "status_texts": _STATUS_TEXTS,
         "text": _text,
@@ -151,21 +154,28 @@ def final_status(exchange: Exchange) -> int:
     return exchange.status or (499 if exchange.disconnected else 444)
 
 
-def client_text(client: Address | None) -> str:
-    """``127.0.0.1:51234``, ``[::1]:51234``, the address alone if the port is unknown, ``unix``."""
-    if client is None:
-        return "unix"
-    host, port = client
-    if not port:
-        return host
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 def _field(headers: Headers, name: bytes) -> str | None:
     for key, value in headers:
         if key == name:
             return value.decode("latin-1")
     return None
+
+
+def _queued(exchange: Exchange) -> float | None:
+    # An interface that queues for threads says so with an attribute of its listener. Asked for
+    # here, so that nobody pays for it who does not log it.
+    queued: float | None = getattr(exchange.listener, "queued", None)
+    return queued
+
+
+def _queue_text(exchange: Exchange) -> str:
+    seconds = _queued(exchange)
+    return "-" if seconds is None else f"{seconds:.6f}"
+
+
+def _queue_milliseconds(exchange: Exchange) -> str:
+    seconds = _queued(exchange)
+    return "null" if seconds is None else f"{seconds * 1e3:.3f}"
 
 
 def _basic_user(headers: Headers) -> str | None:

@@ -49,6 +49,7 @@ _JSON_NUMBERS: Final = {
     "bytes": ("%d", "exchange.sent"),
     "bytes_in": ("%d", "exchange.received"),
     "duration_ms": ("%.3f", "elapsed * 1e3"),
+    "queue_ms": ("%s", "queue_milliseconds(exchange)"),
     "client_gone": ("%s", "'true' if exchange.gone else 'false'"),
 }
 

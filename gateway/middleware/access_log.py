@@ -8,8 +8,9 @@ from time import monotonic
 from typing import Final
 
 from gateway.exchange import Exchange, Handler
+from gateway.head import address_text
 from gateway.log import escape
-from gateway.middleware.access_atoms import client_text, final_status
+from gateway.middleware.access_atoms import final_status
 from gateway.middleware.access_format import compile_format
 
 __all__ = ["access_log", "access_records"]
@@ -67,7 +68,7 @@ def access_records(
             return
         head = exchange.head
         status = final_status(exchange)
-        client = escape(client_text(head.client))
+        client = escape(address_text(head.client))
         path = escape(head.target.decode("latin-1"))
         facts = {
             "method": head.method,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from typing import Final
 
 __all__ = ["Bind"]
@@ -44,8 +46,7 @@ class Bind:
         if text.startswith("/"):
             raise ValueError(f"write 'unix:{text}'")
         if text.count(":") > 1 and not text.startswith("["):
-            address = re.sub(r"^\w+://([^/]+).*$", r"\1", text)
-            raise ValueError(f"write '{address}'" if "//" in text else f"write '[{text}]:8000'")
+            raise ValueError(_bracketed(text))
         match = _TCP.fullmatch(text)
         if match is None or not text:
             bare = re.sub(r"^\w+://", "", text).rstrip("/")
@@ -62,3 +63,28 @@ class Bind:
         if self.host is None:
             return f"fd://{self.fd}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def _bracketed(text: str) -> str:
+    """The hint for an IPv6 address without brackets: what it may have meant, "" for nothing."""
+    if "//" in text:
+        return re.sub(r"^\w+://([^/]+).*$", r"write '\1'", text)
+    readings = ", or ".join(f"'{each}'" for each in _readings(text))
+    return f"write {readings}" if readings else ""
+
+
+def _readings(text: str) -> Iterator[str]:
+    host, _, port = text.rpartition(":")
+    # "::1:80" may be either; a last group as short as "::1:2" hardly is a port.
+    if _is_ipv6(host) and re.fullmatch(r"\d{2,5}", port):
+        yield f"[{host}]:{port}"
+    if _is_ipv6(text):
+        yield f"[{text}]:{_DEFAULT_PORT}"
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        IPv6Address(text)
+    except ValueError:
+        return False
+    return True

@@ -27,6 +27,15 @@ def _items(value: object, expected: str, separator: str = ",") -> list[str]:
     raise Invalid(expected)
 
 
+def _problem(text: str) -> str:
+    """Why `text` is no field value."""
+    if "\n" in text or "\r" in text:
+        return "the value has a line break; one field each"
+    character = _VALUE.sub("", text)[0]
+    what = "character outside Latin-1" if character > "\xff" else "control character"
+    return f"the value has a {what}, {character!r}"
+
+
 class Binds(Kind):
     """Addresses to listen on; text may hold several with commas between."""
 
@@ -106,7 +115,7 @@ class Fields(Kind):
             match pair:
                 case [str(name), str(text)] if _TOKEN.fullmatch(name.strip()):
                     if not _VALUE.fullmatch(text):
-                        raise Invalid("a list of 'Name: Value'", "control character", path)
+                        raise Invalid("a list of 'Name: Value'", _problem(text), path)
                     fields.append((name.strip(), text.strip()))
                 case _:
                     raise Invalid("a list of 'Name: Value'", "write 'Name: Value'", path)

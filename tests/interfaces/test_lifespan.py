@@ -83,11 +83,41 @@ def test_a_failed_startup_without_message():
         live(App(startup={"type": "lifespan.startup.failed"}))
 
 
-def test_an_application_without_lifespan_is_quiet(caplog):
+@pytest.mark.parametrize("error", [ValueError("only http"), KeyError("path"), AssertionError()])
+def test_an_application_that_refuses_the_scope_is_quiet(error, caplog):
+    async def app(scope, receive, send):
+        raise error
+
     caplog.set_level(logging.INFO, "gateway.error")
-    app = App(startup=RuntimeError("lifespan is not supported"))
     live(app)
     assert caplog.records == []
+
+
+def test_an_application_that_answers_the_lifespan_as_a_request_is_quiet(caplog):
+    async def echo(scope, receive, send):
+        message = await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": message["body"]})
+
+    caplog.set_level(logging.INFO, "gateway.error")
+    live(echo)
+    assert caplog.records == []
+
+
+def test_a_startup_that_fails_on_its_way_is_told_with_its_frames_and_the_server_goes_on(caplog):
+    async def app(scope, receive, send):
+        await receive()
+        conect_database()  # noqa: F821
+
+    caplog.set_level(logging.INFO, "gateway.error")
+    live(app)
+    (record,) = caplog.records
+    text = record.getMessage()
+    assert record.levelname == "WARNING"
+    assert text.startswith("/api: its lifespan failed")
+    assert "test_lifespan.py" in text
+    assert "conect_database()" in text
+    assert "NameError" in text
 
 
 def test_an_application_without_lifespan_gets_no_shutdown():
@@ -197,6 +227,26 @@ def test_a_cancelled_startup_cancels_the_application():
 def test_a_message_out_of_turn_raises_in_the_application(kind):
     with pytest.raises(StartError, match=kind):
         live(App(startup={"type": kind}), mode="on")
+
+
+def test_a_shutdown_that_is_not_waited_for_is_named(caplog):
+    class Slow(App):
+        async def __call__(self, scope, receive, send):
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await asyncio.Event().wait()
+
+    async def steps():
+        lifespan = Lifespan(Slow(), mode="auto", name="/api")
+        await lifespan.startup()
+        stopping = asyncio.ensure_future(lifespan.shutdown(60.0))
+        await asyncio.sleep(0)
+        stopping.cancel()
+        await asyncio.gather(stopping, return_exceptions=True)
+
+    asyncio.run(steps())
+    assert errors(caplog) == ["/api: its lifespan was not waited for"]
 
 
 def test_shutdown_without_startup_does_nothing():

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import json
+import re
 import sys
 import threading
+from time import monotonic
 from wsgiref.validate import validator
 
 import pytest
 
 from gateway.exchange import ClientGone
+from gateway.interfaces.asgi3 import Asgi3Interface
+from gateway.middleware.access_log import access_log
 
 from .wsgi_fakes import get, make_head, open_exchange, serving, until
 
@@ -257,7 +262,7 @@ def test_exception_before_the_start_is_a_500_with_one_traceback(caplog):
     assert b"no such thing" not in wire.body
     (record,) = caplog.records
     assert (record.name, record.levelname) == ("gateway.error", "ERROR")
-    assert record.getMessage() == r"GET '/a\nb' in mount /: the application failed"
+    assert record.getMessage() == r'Exception in the application at -: "GET /a\nb"'
     assert "LookupError: no such thing" in caplog.text
 
 
@@ -355,12 +360,37 @@ def test_application_that_never_calls_start_response(body, caplog):
 
 
 @pytest.mark.parametrize(("body", "which"), [([b"too long"], "longer"), ([b""], "shorter")])
-def test_wrong_length_in_one_chunk_is_a_500_and_logged_in_a_line(body, which, caplog):
+def test_wrong_length_in_one_chunk_is_a_500_and_logged_without_frames(body, which, caplog):
     wire = get(answering(body, headers=[("Content-Length", "3")]), b"/p")
     assert wire.status == 500
     (record,) = caplog.records
-    assert record.getMessage().startswith(f"GET '/p' in mount /: the body is {which} than")
-    assert record.exc_info is None
+    assert record.getMessage() == 'Exception in the application at -: "GET /p"'
+    assert f"the body is {which} than" in str(record.exc_info[1])
+    assert record.exc_info[2] is None
+
+
+def test_the_log_has_the_words_of_the_asgi_interface(caplog):
+    def wsgi(environ, start_response):
+        start_response("200 OK", [("Content-Length", "3")])
+        return [b"too long"]
+
+    async def asgi(scope, receive, send):
+        headers = [(b"content-length", b"3")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"too long"})
+
+    async def main():
+        exchange, wire = open_exchange(make_head(b"/p"))
+        Asgi3Interface(asgi, loop=asyncio.get_running_loop())(exchange)
+        await wire.finished.wait()
+
+    get(wsgi, b"/p")
+    asyncio.run(main())
+    first, second = caplog.records
+    assert (first.name, first.levelname, first.getMessage()) == (
+        second.name, second.levelname, second.getMessage(),
+    )  # fmt: skip
+    assert repr(first.exc_info[1]) == repr(second.exc_info[1])
 
 
 def test_stream_longer_than_declared_is_cut_and_not_asked_for_more(caplog):
@@ -646,7 +676,7 @@ def test_queue_time_is_known_when_the_exchange_finishes():
         async with serving(app, threads=1) as interface:
             for _ in range(2):
                 exchange, wire = open_exchange(make_head())
-                exchange.on_finish.append(lambda e: waited.append(e.listener.queue_seconds))
+                exchange.on_finish.append(lambda e: waited.append(e.listener.queued))
                 interface(exchange)
             await asyncio.sleep(0.01)
             go_on.set()
@@ -659,6 +689,62 @@ def test_queue_time_is_known_when_the_exchange_finishes():
     first, second = asyncio.run(main())
     assert 0 <= first < second
     assert second >= 0.01
+
+
+def test_queue_time_of_a_client_that_left_the_queue_is_what_it_waited():
+    async def main():
+        go_on = threading.Event()
+        waited = []
+
+        def app(environ, start_response):
+            go_on.wait()
+            start_response("200 OK", PLAIN)
+            return [b""]
+
+        async with serving(app, threads=1) as interface:
+            running, _ = open_exchange(make_head())
+            interface(running)
+            await until(lambda: interface.pool.taken)
+            waiting, _ = open_exchange(make_head())
+            waiting.on_finish.append(lambda e: waited.append(e.listener.queued))
+            interface(waiting)
+            began = monotonic()
+            await until(lambda: monotonic() > began + 0.005)
+            waiting.lost()
+            go_on.set()
+        return waited
+
+    (waited,) = asyncio.run(main())
+    assert waited >= 0.005
+
+
+def test_queue_time_is_none_before_a_request_queues():
+    async def main():
+        async with serving(answering([b""])) as interface:
+            exchange, wire = open_exchange(make_head(method="POST", content_length=3))
+            interface(exchange)
+            queued = exchange.listener.queued
+            exchange.body_received(b"abc")
+            exchange.body_ended()
+            await wire.finished.wait()
+        return queued
+
+    assert asyncio.run(main()) is None
+
+
+def test_queue_time_is_in_the_access_log():
+    async def main():
+        lines = []
+        async with serving(answering([b""])) as interface:
+            for layout in ("%(queue)s", "json"):
+                exchange, wire = open_exchange(make_head())
+                access_log(interface, lines.append, format=layout)(exchange)
+                await wire.finished.wait()
+        return lines
+
+    text, facts = asyncio.run(main())
+    assert re.fullmatch(r"0\.\d{6}", text)
+    assert 0 <= json.loads(facts)["queue_ms"] < 1000
 
 
 def test_shutdown_finishes_what_was_accepted_and_refuses_the_rest():
@@ -743,6 +829,50 @@ def test_wsgi_errors_reaches_the_error_log(caplog):
     get(app)
     assert [record.getMessage() for record in caplog.records] == ["watch out", "two", "lines"]
     assert {record.name for record in caplog.records} == {"gateway.error"}
+
+
+def test_wsgi_errors_does_not_carry_a_line_into_the_next_request(caplog):
+    def app(environ, start_response):
+        environ["wsgi.errors"].write(environ["PATH_INFO"])
+        start_response("200 OK", PLAIN)
+        return [b""]
+
+    async def main():
+        async with serving(app, threads=1) as interface:
+            for target in (b"/first", b"/second"):
+                exchange, wire = open_exchange(make_head(target))
+                interface(exchange)
+                await wire.finished.wait()
+
+    asyncio.run(main())
+    assert [record.getMessage() for record in caplog.records] == ["/first", "/second"]
+
+
+@pytest.mark.parametrize("where", ["call", "close"])
+def test_wsgi_errors_of_a_failed_request_are_logged(where, caplog):
+    def app(environ, start_response):
+        body = Body([b""])
+        body.close = lambda: print("closing", end="", file=environ["wsgi.errors"])
+        if where == "call":
+            body.close()
+            raise LookupError
+        start_response("200 OK", PLAIN)
+        return body
+
+    get(app)
+    assert "closing" in [record.getMessage() for record in caplog.records]
+
+
+def test_wsgi_errors_keeps_64_kib_of_an_unfinished_line_at_most(caplog):
+    def app(environ, start_response):
+        for _ in range(20):
+            environ["wsgi.errors"].write("x" * 8192)
+        start_response("200 OK", PLAIN)
+        return [b""]
+
+    get(app)
+    sizes = [len(record.getMessage()) for record in caplog.records]
+    assert sizes == [64 * 1024, 64 * 1024, 32 * 1024]
 
 
 def test_wsgi_errors_refuses_bytes(caplog):

@@ -97,6 +97,7 @@ def test_json_is_one_object_with_the_facts():
     assert facts["mount"] is None
     assert (facts["status"], facts["bytes"], facts["bytes_in"]) == (200, 1234, 0)
     assert facts["client_gone"] is False
+    assert facts["queue_ms"] is None
     assert facts["duration_ms"] >= 0
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", facts["ts"])
 
@@ -123,6 +124,7 @@ def test_dev_is_colored_if_asked(color):
         ("%(p)s", f"<{os.getpid()}>"),
         ("100%% %(l)s", "100% -"),
         ("%(scheme)s %(mount)s", "http -"),
+        ("%(queue)s", "-"),
         ("plain", "plain"),
         ("", ""),
     ],

@@ -176,6 +176,12 @@ def test_addresses(written, bind):
         ("8000", "write '127.0.0.1:8000', or ':8000' for all interfaces"),
         ("/run/a.sock", "write 'unix:/run/a.sock'"),
         ("::1", "write '[::1]:8000'"),
+        ("::", "write '[::]:8000'"),
+        ("2001:db8::8:800", "write '[2001:db8::8]:800', or '[2001:db8::8:800]:8000'"),
+        (":::8000", "write '[::]:8000'"),
+        ("1:2:3:4:5:6:7:8:80", "write '[1:2:3:4:5:6:7:8]:80'"),
+        ("fe80::1%eth0", "write '[fe80::1%eth0]:8000'"),
+        ("a:b:c", ""),
         ("http://a:80/", "write 'a:80'"),
         ("http://a", "write 'a'"),
         ("a:99999", "a port is a whole number from 0 to 65535"),
@@ -223,6 +229,23 @@ def test_header_fields_in_every_shape(written):
 def test_what_is_no_header_field(written):
     with pytest.raises(Invalid):
         Fields().read(written)
+
+
+@pytest.mark.parametrize(
+    ("written", "hint"),
+    [
+        ("X: a\nY: b", "the value has a line break; one field each"),
+        ("X: a\rb", "the value has a line break; one field each"),
+        ("X: a\x00b", "the value has a control character, '\\x00'"),
+        ("X: 5 €", "the value has a character outside Latin-1, '€'"),
+        ("X", "write 'Name: Value'"),
+    ],
+)
+def test_what_is_wrong_with_a_header_field_is_said(written, hint):
+    with pytest.raises(Invalid) as caught:
+        Fields().read([written])
+
+    assert caught.value.hint == hint
 
 
 def test_middleware_by_string_and_by_table():
