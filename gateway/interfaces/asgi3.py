@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import os
+import stat
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any, Final, Literal, TypeAlias, cast
+from typing import Any, BinaryIO, Final, Literal, TypeAlias, cast
 
 from gateway.exchange import ClientGone, Exchange, ResponseError
 from gateway.head import Headers
@@ -237,7 +238,7 @@ class AsgiCall:
         exchange, start = self._exchange, self._start
         if start is None or exchange.status is not None:
             raise ResponseError("pathsend takes the place of the whole body, after the start")
-        file = open(path, "rb")  # noqa: PTH123, SIM115 - the exchange closes it
+        file = _open_regular(path)
         try:
             size = os.fstat(file.fileno()).st_size
             headers = _as_headers(start.get("headers", ()))
@@ -273,6 +274,23 @@ class AsgiCall:
 
     def __repr__(self) -> str:
         return f"<AsgiCall {self._exchange}>"
+
+
+def _open_regular(path: str) -> BinaryIO:
+    """Open a file for pathsend; the exchange closes it.
+
+    Anything but a regular file is refused: the mere opening of a FIFO waits for its writer, on the
+    loop, and a device has no length.
+    """
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+
+    file = open(path, "rb", opener=opener)  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise ResponseError(f"pathsend sends regular files, not {path!r}")
+    return file
 
 
 def _as_bytes(data: object) -> bytes:

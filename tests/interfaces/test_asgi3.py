@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from fakes import FakeWire, exchange, head
 
-from gateway.exchange import Exchange
+from gateway.exchange import Exchange, ResponseError
 from gateway.interfaces.asgi3 import Asgi3Interface
 
 
@@ -401,6 +402,18 @@ def test_early_hints_are_an_interim_response():
         await hello(scope, receive, send)
 
     assert answer(app).informational == [(103, [(b"link", b"</a>"), (b"link", b"</b>")])]
+
+
+def test_pathsend_of_a_fifo_neither_waits_nor_sends(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+
+    async def app(scope, receive, send):
+        await send(start())
+        with pytest.raises(ResponseError, match="regular files"):
+            await send({"type": "http.response.pathsend", "path": str(tmp_path / "fifo")})
+        await send(body(b"instead"))
+
+    assert answer(app).body == b"instead"
 
 
 def test_pathsend_hands_the_file_to_the_wire(tmp_path):
