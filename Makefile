@@ -4,9 +4,14 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
+# Of `make bench`: arguments, and who is measured beside gateway.
+BENCH  ?=
+PEERS   = 'uvicorn[standard]' granian gunicorn a2wsgi flask
+# The lock file names where it was made from; contributors' mirrors stay out of it.
+INDEX   = --default-index https://pypi.org/simple
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format docs fuzz lock clean
+.PHONY: help demo test check format docs fuzz bench lock clean
 
 help:
 	@grep -E '^[a-z]+: ' Makefile | sed 's/:.*##/\t/' | expand -t 12
@@ -39,6 +44,7 @@ check: $(VENV)/dev ## lint, types, architecture
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@if command -v uv >/dev/null; then echo uv lock --check; uv lock --check --python $(BIN)/python $(INDEX); fi
 
 format: $(VENV)/dev ## let ruff mend what it can
 	$(BIN)/ruff check --fix
@@ -50,8 +56,17 @@ docs: $(VENV)/dev ## write the generated pages again
 fuzz: $(VENV)/dev ## mutate the corpus of raw requests for a minute
 	$(BIN)/python -m tests.protocols.fuzz --seconds 60
 
+# A place of its own: what the peers bring along stays out of the tests.
+.venv-bench/bench: pyproject.toml
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --upgrade --editable . $(PEERS)
+	@touch $@
+
+bench: .venv-bench/bench ## measure gateway beside its peers: needs wrk and two cores
+	@.venv-bench/bin/python -m benchmarks.hello $(BENCH)
+
 lock: ## write uv.lock again
-	uv lock --default-index https://pypi.org/simple
+	uv lock $(INDEX)
 
 clean: ## remove what the other commands made
 	rm -rf .venv* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -105,6 +105,37 @@ def test_starlette_errors_are_a_500_or_a_cut_and_logged(site, prefix, log):
     assert site.get(f"{prefix}/where").status_code == 200
 
 
+# --- Starlette behind a double callable ------------------------------------------------------------
+
+
+def test_asgi2_starlette_builds_links_and_redirects_with_the_prefix(site, prefix):
+    seen = site.get(f"{prefix}/where").json()
+    assert seen["url_for"] == f"{base(site)}{prefix}/where"
+    assert (seen["path"], seen["root_path"]) == (f"{prefix}/where", prefix)
+    for path, target in (("/go", "/where"), ("/slash", "/slash/")):
+        answer = site.get(f"{prefix}{path}")
+        assert answer.headers["location"] == f"{base(site)}{prefix}{target}"
+
+
+def test_asgi2_starlette_reads_forms_and_sends_files(site, prefix):
+    answer = site.post(f"{prefix}/form", files={"file": ("a.txt", b"y" * 200_000)})
+    assert answer.json() == {"name": "a.txt", "size": 200_000}
+    part = site.get(f"{prefix}/file", headers={"range": "bytes=3-9"})
+    assert (part.status_code, part.content) == (206, b"One sma")
+
+
+def test_asgi2_starlette_ends_an_event_stream_when_the_client_leaves(site, prefix, key, log):
+    with site.stream("GET", f"{prefix}/events?key={key}") as answer:
+        assert next(answer.iter_lines()) == "data: tick"
+    BOARD.wait(key, "ended", timeout=1.0)
+    assert log.errors == []
+
+
+def test_asgi2_starlette_errors_are_a_500_and_logged(site, prefix, log):
+    assert site.get(f"{prefix}/trouble").status_code == 500
+    log.wait("trouble in starlette")
+
+
 # --- FastAPI --------------------------------------------------------------------------------------
 
 
@@ -230,6 +261,7 @@ def django(tmp_path_factory) -> Iterator[httpx2.Client]:
     mounts = {
         "/": "e2e.apps.djsite.asgi:application",
         "/asgi": "e2e.apps.djsite.asgi:application",
+        "/asgi2": "e2e.apps.djsite.asgi2:application",
         "/wsgi": "e2e.apps.djsite.wsgi:application",
         "/channels": "e2e.apps.djsite.routing:application",
         "wsgi.test/": "e2e.apps.djsite.wsgi:application",
@@ -242,10 +274,16 @@ def django(tmp_path_factory) -> Iterator[httpx2.Client]:
             yield client
 
 
-MOUNTS = [("", "ASGIRequest"), ("/asgi", "ASGIRequest"), ("/wsgi", "WSGIRequest"), ("/channels", "ASGIRequest")]  # fmt: skip
+MOUNTS = [
+    pytest.param("", "ASGIRequest", id="root"),
+    pytest.param("/asgi", "ASGIRequest", id="asgi"),
+    pytest.param("/asgi2", "ASGIRequest", id="asgi2"),
+    pytest.param("/wsgi", "WSGIRequest", id="wsgi"),
+    pytest.param("/channels", "ASGIRequest", id="channels"),
+]
 
 
-@pytest.mark.parametrize(("at", "kind"), MOUNTS, ids=["root", "asgi", "wsgi", "channels"])
+@pytest.mark.parametrize(("at", "kind"), MOUNTS)
 class TestDjango:
     def test_links_have_the_prefix(self, django, at, kind):
         assert django.get(f"{at}/where/?x=1").json() == {

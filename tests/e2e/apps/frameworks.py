@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from pathlib import Path
 
 import fastapi
@@ -19,7 +20,15 @@ from starlette.routing import Mount, Route
 
 from e2e.apps.board import BOARD
 
-__all__ = ["fastapi_app", "flask_app", "litestar_app", "quart_app", "starlette_app"]
+__all__ = [
+    "asgi2_app",
+    "double_callable",
+    "fastapi_app",
+    "flask_app",
+    "litestar_app",
+    "quart_app",
+    "starlette_app",
+]
 
 # --- Starlette ------------------------------------------------------------------------------------
 
@@ -120,6 +129,18 @@ starlette_app = starlette.applications.Starlette(
         Route("/trouble", trouble),
     ]
 )
+
+
+def double_callable(app):
+    """An ASGI 3 application as ASGI 2: called with the scope, then with receive and send."""
+
+    def door(scope):
+        return functools.partial(app, scope)
+
+    return door
+
+
+asgi2_app = double_callable(starlette_app)
 
 
 class PassingMiddleware(BaseHTTPMiddleware):
