@@ -142,7 +142,7 @@ class Drain:
             each.exchange
             for listener in self._listeners
             for each in list(listener.connections)
-            if each.exchange is not None
+            if each.exchange is not None and not each.exchange.finished
         ]
 
     def _calls(self) -> int:

@@ -16,6 +16,9 @@ class _Options(TypedDict, total=False):
     cleanup_socket: bool
 
 
+# asyncio tries to accept as often in a row as the backlog it is told is long, and when descriptors
+# run out it fails, logs and arms a timer each time: at 2048, half a core and 50,000 lines a second.
+_ACCEPTS: Final = 64
 # From Python 3.13 on a loop unlinks the file of a UNIX socket it was handed, even one that systemd
 # or a parent process has bound.
 _KEEP_FILE: Final[_Options] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
@@ -42,12 +45,11 @@ class Listener:
 
         if self._sock.family == getattr(socket, "AF_UNIX", None):
             self._server = await loop.create_unix_server(  # type: ignore[misc]  # before 3.13
-                connection, sock=self._sock, backlog=self._backlog, **_KEEP_FILE
+                connection, sock=self._sock, backlog=_ACCEPTS, **_KEEP_FILE
             )
         else:
-            self._server = await loop.create_server(
-                connection, sock=self._sock, backlog=self._backlog
-            )
+            self._server = await loop.create_server(connection, sock=self._sock, backlog=_ACCEPTS)
+        self._sock.listen(self._backlog)
 
     @property
     def connections(self) -> set[Http1Connection]:

@@ -152,6 +152,8 @@ class AsgiCall:
             calls.discard(self)
             # A cycle, exchange and call, would leave both to the garbage collector: 1.4 µs more.
             exchange.listener = None
+            if self._waiters:
+                self.on_readable()  # a task left behind in receive() would wait for ever
 
     def _complain(self) -> None:
         exchange = self._exchange

@@ -206,6 +206,8 @@ class WsgiCall(WsgiTask):
 
     def _leave(self) -> None:
         self._stop()
+        if self._hungry:
+            self._feed()  # another thread of the application waits for bytes that nobody brings
         # exchange → listener → exchange would wait for the garbage collector otherwise.
         self._exchange.listener = None
         if self._file is not None:

@@ -525,7 +525,10 @@ class Http1Connection(asyncio.Protocol):
         may be on their way, and no client repeats a request on a connection it has just opened.
         """
         self._keep_alive = False
-        if self.exchange is None and not self._lingering:
+        if self.exchange is not None:
+            if self.exchange.finished:
+                self._close_gently()  # answered; only the rest of its body is missing
+        elif not self._lingering:
             if self._served and not self._input:
                 self._transport.close()
             else:

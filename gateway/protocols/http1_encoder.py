@@ -49,7 +49,8 @@ class ResponseEncoder:
             if known is None:
                 known = self._preambles[status] = self._preamble(status, ())
             preamble = known
-        return preamble + b"".join([b"%b: %b\r\n" % pair for pair in headers])
+        # Unpacked: the ASGI spec lets a pair be a list as well.
+        return preamble + b"".join([b"%b: %b\r\n" % (name, value) for name, value in headers])
 
     def informational(self, status: int, headers: Headers) -> bytes:
         """A whole interim response (RFC 9110, section 15.2): no default fields, no body."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 from collections.abc import Iterator
 
 import httpx2
@@ -269,3 +270,40 @@ def test_httpx_streams_both_ways(server):
             "a=1; Path=/",
             "b=2; Path=/",
         ]
+
+
+def test_header_pairs_may_be_lists(serve):
+    async def app(scope, receive, send):
+        assert scope["type"] == "http"
+        await send({"type": "http.response.start", "status": 200, "headers": [[b"x-a", b"b"]]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    with Http1Socket(("127.0.0.1", serve(app).port)) as connection:
+        connection.send_request("GET", "/")
+        response = connection.response("GET")
+    assert (response.status, response.header("x-a"), response.body) == (200, "b", b"ok")
+
+
+def test_a_thread_that_reads_the_body_ends_with_the_response(serve):
+    """A thread of the application's own, still in read() when the response is complete."""
+    errors = []
+    helpers = []
+
+    def app(environ, start_response):
+        def read():
+            try:
+                environ["wsgi.input"].read()
+            except OSError as error:
+                errors.append(error)
+
+        helpers.append(threading.Thread(target=read))
+        helpers[0].start()
+        start_response("200 OK", [("Content-Length", "2")])
+        return [b"ok"]
+
+    with Http1Socket(("127.0.0.1", serve(app).port)) as connection:
+        connection.send_request("POST", "/", "Content-Length: 200000")
+        assert connection.response("POST").body == b"ok"
+        helpers[0].join(10)
+        assert not helpers[0].is_alive()
+    assert len(errors) == 1

@@ -608,3 +608,21 @@ def test_the_context_of_a_call(reset, seen):
 
     play(steps)
     assert values == [seen, "outer"]
+
+
+@pytest.mark.parametrize("ending", ["raises", "returns"])
+def test_a_task_left_in_receive_has_its_disconnect(ending):
+    async def steps():
+        left = []
+
+        async def app(scope, receive, send):
+            await receive()
+            left.append(asyncio.ensure_future(receive()))
+            await asyncio.sleep(0)
+            if ending == "raises":
+                raise ValueError("boom")
+
+        await Play(app).end()
+        return await asyncio.wait_for(left[0], 5)
+
+    assert play(steps) == {"type": "http.disconnect"}

@@ -332,6 +332,16 @@ def test_drain_finishes_what_has_begun_and_says_close(parser: type[HeadParser]) 
     assert len(talk.exchanges) == 1
 
 
+def test_drain_does_not_wait_for_the_body_of_an_answered_request(
+    parser: type[HeadParser],
+) -> None:
+    talk = Conversation(parser, at_once)
+    talk.feed(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhal")
+    talk.connection.drain()
+    assert talk.connection.exchange is None
+    assert talk.transport.eof_written
+
+
 def test_drain_lets_a_new_connection_have_its_first_request(parser: type[HeadParser]) -> None:
     talk = Conversation(parser)
     talk.context.draining = True
