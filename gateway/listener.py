@@ -18,7 +18,7 @@ class _Options(TypedDict, total=False):
 
 # asyncio tries to accept as often in a row as the backlog it is told is long, and when descriptors
 # run out it fails, logs and arms a timer each time: at 2048, half a core and 50,000 lines a second.
-_ACCEPTS: Final = 64
+_ACCEPTS: Final = 16
 # From Python 3.13 on a loop unlinks the file of a UNIX socket it was handed, even one that systemd
 # or a parent process has bound.
 _KEEP_FILE: Final[_Options] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
