@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from dataclasses import dataclass
 from typing import BinaryIO, Final, Protocol, cast
 
@@ -70,6 +71,8 @@ class Http1Context:
     body_timeout: seconds a body may pause while there is room for more of it. A body that stopped
         would otherwise hold what waits for it: eight of them, all threads of a WSGI mount. 30, as
         gunicorn's ASGI worker; nginx 60, uvicorn and granian none.
+    write_timeout: seconds a peer may leave everything unread that waits for it. 60, as nginx's
+        send_timeout; the Python servers have none, and four readers that stop take four threads.
     limit_head: bytes of request line and header section; limit_headers: field lines.
     draining: set as soon as a stop is asked for: every response says ``Connection: close``.
     """
@@ -83,6 +86,7 @@ class Http1Context:
     keep_alive: float = 75.0
     head_timeout: float = 30.0
     body_timeout: float = 30.0
+    write_timeout: float = 60.0
     limit_head: int = 64 * 1024
     limit_headers: int = 100
     draining: bool = False
@@ -113,6 +117,7 @@ class Http1Connection(asyncio.Protocol):
         "_skipped_blank",
         "_transport",
         "_unread",
+        "_unsent",
         "_writable",
         "_writer",
         "deadline",
@@ -141,6 +146,7 @@ class Http1Connection(asyncio.Protocol):
         self._reading = True
         self._writable = True
         self._unread = 0
+        self._unsent = 0  # what waited for the peer when its deadline was set
         self._discarded = 0
 
     # --- asyncio.Protocol -----------------------------------------------------------------------
@@ -175,6 +181,8 @@ class Http1Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._writable = False
+        if self.deadline == NEVER:
+            self._await_peer()
         if self.exchange is not None and self._writer.transfer is None:
             self.exchange.set_writable(False)
 
@@ -182,7 +190,13 @@ class Http1Connection(asyncio.Protocol):
         self._writable = True
         if self._writer.transfer is not None:
             self._writer.transfer.advance()
+            if self._writer.transfer is not None and self._body is None:
+                self._await_peer()
+        elif self._lingering:
+            self.deadline = self._context.clock.now + _LINGER
         elif self.exchange is not None:
+            if self._body is None:
+                self.deadline = NEVER
             self.exchange.set_writable(True)
         else:
             self._resume_reading()
@@ -306,6 +320,17 @@ class Http1Connection(asyncio.Protocol):
     def _await_body(self) -> None:
         self.deadline = self._context.clock.now + self._context.body_timeout
 
+    def _await_peer(self) -> None:
+        self._unsent = self._writer.unsent()
+        self.deadline = self._context.clock.now + self._context.write_timeout
+
+    def _peer_reads(self) -> bool:
+        """Give a peer that has taken something since its deadline was set another one."""
+        if self._writer.unsent() >= self._unsent:
+            return False
+        self._await_peer()
+        return True
+
     def _read_body(self, body: BodyDecoder, data: bytes) -> bytes:
         """Hand body bytes to the exchange; returns the bytes behind the body."""
         try:
@@ -322,10 +347,12 @@ class Http1Connection(asyncio.Protocol):
             else:
                 self._discard(len(content))
             return surplus
-        if body.done:
+        if not body.done:
+            self._await_body()
+        elif self._writable:
             self.deadline = NEVER
         else:
-            self._await_body()
+            self._await_peer()
         if content:
             self._unread += len(content)
             exchange.body_received(content)
@@ -430,6 +457,8 @@ class Http1Connection(asyncio.Protocol):
         exchange = cast("Exchange", self.exchange)
 
         def sent(complete: bool) -> None:
+            if self._body is None:
+                self.deadline = NEVER
             if complete:
                 exchange.file_sent()
             else:
@@ -437,6 +466,8 @@ class Http1Connection(asyncio.Protocol):
                 exchange.abort()
 
         self._writer.file(file, offset, count, more, sent)
+        if self._writer.transfer is not None and self.deadline == NEVER:
+            self._await_peer()
 
     def send_trailers(self, headers: Headers) -> None:
         self._writer.trailers(headers)
@@ -473,6 +504,7 @@ class Http1Connection(asyncio.Protocol):
             return
         context = self._context
         self.deadline = context.clock.now + context.keep_alive
+        self._unsent = sys.maxsize
         if not self._reading:
             self._resume_reading()
         if (self._input or self._eof) and not self._in_process:
@@ -495,28 +527,31 @@ class Http1Connection(asyncio.Protocol):
             self._transport.close()
             return
         self.deadline = self._context.clock.now + _LINGER
+        self._unsent = sys.maxsize
         self._transport.write_eof()
         self._resume_reading()
 
     def timed_out(self) -> None:
-        """The deadline passed: idle, half a head or body, an unread body, or lingering."""
+        """The deadline passed: idle, half a head or body, an unread body or answer, lingering."""
         self.deadline = NEVER
-        if self._lingering:
-            if self._transport.get_write_buffer_size():
-                self.deadline = self._context.clock.now + _LINGER  # the answer is still leaving
-            else:
+        exchange = self.exchange
+        if self._lingering or (exchange is None and not self._head_begun):
+            # What was sent last may still be leaving, to a slow peer or to none.
+            if not self._writer.unsent():
+                self.cut() if self._lingering else self._transport.close()
+            elif not self._peer_reads():
                 self.cut()
-        elif self.exchange is not None:
-            if self.exchange.finished:
-                self._close_gently()
-            elif self.exchange.expecting:
-                self._await_body()  # the client was not told to send it yet
-            elif self._body is not None:
-                self._refuse_body(BadRequest(408, "the request body stopped arriving"))
-        elif self._head_begun:
+        elif exchange is None:
             self._refuse(BadRequest(408, "the request head took too long"))
-        else:
-            self._transport.close()
+        elif exchange.finished:
+            self._close_gently()
+        elif exchange.expecting:
+            self._await_body()  # the client was not told to send it yet
+        elif self._body is not None:
+            self._refuse_body(BadRequest(408, "the request body stopped arriving"))
+        elif not self._peer_reads():
+            logger.info("%s: stopped reading, cut: %s", address_text(self._peer.client), exchange)
+            self.cut()
 
     def drain(self) -> None:
         """Finish what has begun and close; an idle connection closes now.

@@ -118,6 +118,11 @@ class ResponseWriter:
         self._transport.set_write_buffer_limits(0)
         self.transfer.advance()
 
+    def unsent(self) -> int:
+        """Bytes that wait for the peer: in the transport, or of the file on its way."""
+        waiting = self._transport.get_write_buffer_size()
+        return waiting + self.transfer.left if self.transfer is not None else waiting
+
     def close(self) -> None:
         """Give up a file on its way; the connection is lost."""
         if self.transfer is not None:

@@ -24,12 +24,14 @@ class FileTransfer:
        read, unless `close` came first.
     3. The file is closed in every case.
 
+    left: bytes not sent yet.
+
     os.sendfile needs the socket's own descriptor, which uvloop does not let others watch; a
     duplicate of it may be. Where there is no sendfile (TLS, Windows, some file systems) the range
     is copied in pieces of 64 KiB.
     """
 
-    __slots__ = ("_copy", "_count", "_file", "_loop", "_offset", "_on_done", "_out", "_transport")
+    __slots__ = ("_copy", "_file", "_loop", "_offset", "_on_done", "_out", "_transport", "left")
 
     def __init__(
         self,
@@ -44,7 +46,7 @@ class FileTransfer:
         self._transport = transport
         self._file: BinaryIO | None = file
         self._offset = offset
-        self._count = count
+        self.left = count
         self._on_done = on_done
         self._out = -1
         tls = transport.get_extra_info("sslcontext") is not None
@@ -58,7 +60,7 @@ class FileTransfer:
             and transport.get_write_buffer_size() == 0
             and not transport.is_closing()
         ):
-            if self._count == 0:
+            if self.left == 0:
                 self._finish(True)
             elif self._copy:
                 self._copy_piece(self._file)
@@ -68,14 +70,14 @@ class FileTransfer:
     def _copy_piece(self, file: BinaryIO) -> None:
         try:
             file.seek(self._offset)
-            piece = file.read(min(self._count, _COPY))
+            piece = file.read(min(self.left, _COPY))
         except (OSError, ValueError):
             piece = b""
         if not piece:
             self._finish(False)
             return
         self._offset += len(piece)
-        self._count -= len(piece)
+        self.left -= len(piece)
         self._transport.write(piece)
 
     def _send(self, file: BinaryIO) -> bool:
@@ -83,7 +85,7 @@ class FileTransfer:
         try:
             if self._out < 0:
                 self._out = os.dup(self._transport.get_extra_info("socket").fileno())
-            sent = os.sendfile(self._out, file.fileno(), self._offset, min(self._count, _TURN))
+            sent = os.sendfile(self._out, file.fileno(), self._offset, min(self.left, _TURN))
         except BlockingIOError:
             self._loop.add_writer(self._out, self.advance)
             return False
@@ -100,8 +102,8 @@ class FileTransfer:
             self._finish(False)
             return True
         self._offset += sent
-        self._count -= sent
-        if self._count:
+        self.left -= sent
+        if self.left:
             self._loop.add_writer(self._out, self.advance)
             return False
         return True

@@ -169,3 +169,57 @@ def test_body_the_client_was_not_asked_for_may_wait(parser: type[HeadParser]) ->
     talk.exchanges[0].read()
     talk.pass_time(31)
     assert [response.status for response in talk.responses()][-1] == 408
+
+
+def streaming(exchange: Exchange) -> None:
+    exchange.start(200, [], b"x" * 200_000, more=True)
+
+
+def test_peer_that_stops_reading_is_cut(parser: type[HeadParser]) -> None:
+    talk = Conversation(parser, streaming, write_timeout=60)
+    talk.transport.peer_stops_reading()
+    talk.feed(GET)
+    talk.pass_time(59)
+    assert talk.state == "open"
+    talk.pass_time(2)
+    assert talk.transport.aborted
+    assert talk.exchanges[0].gone
+
+
+def test_peer_that_reads_in_time_is_not_cut(parser: type[HeadParser]) -> None:
+    talk = Conversation(parser, streaming, write_timeout=60)
+    talk.transport.peer_stops_reading()
+    talk.feed(GET)
+    talk.pass_time(59)
+    talk.transport.peer_reads()
+    talk.pass_time(1000)
+    assert talk.state == "open"
+    assert talk.connection.deadline == NEVER
+
+
+def test_idle_connection_with_an_unread_answer_does_not_stay_for_ever(
+    parser: type[HeadParser],
+) -> None:
+    talk = Conversation(
+        parser,
+        lambda exchange: exchange.start(200, [], b"x" * 200_000),
+        keep_alive=5,
+        write_timeout=60,
+    )
+    talk.transport.peer_stops_reading()
+    talk.feed(GET)
+    talk.pass_time(6)
+    assert not talk.transport.aborted
+    talk.pass_time(61)
+    assert talk.transport.aborted
+
+
+def test_body_that_ends_while_the_peer_does_not_read_leaves_a_deadline(
+    parser: type[HeadParser],
+) -> None:
+    talk = Conversation(parser, streaming, write_timeout=60, body_timeout=30)
+    talk.transport.peer_stops_reading()
+    talk.feed(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\na")
+    talk.feed(b"b")
+    talk.pass_time(61)
+    assert talk.transport.aborted
