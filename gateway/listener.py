@@ -5,23 +5,16 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
-from typing import Final, TypedDict
+from typing import Final
 
 from gateway.protocols.http1 import Http1Connection, Http1Context
 
 __all__ = ["Listener"]
 
 
-class _Options(TypedDict, total=False):
-    cleanup_socket: bool
-
-
 # asyncio tries to accept as often in a row as the backlog it is told is long, and when descriptors
 # run out it fails, logs and arms a timer each time: at 2048, half a core and 50,000 lines a second.
 _ACCEPTS: Final = 16
-# From Python 3.13 on a loop unlinks the file of a UNIX socket it was handed, even one that systemd
-# or a parent process has bound.
-_KEEP_FILE: Final[_Options] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
 
 
 class Listener:
@@ -43,12 +36,17 @@ class Listener:
         def connection() -> Http1Connection:
             return Http1Connection(context)
 
-        if self._sock.family == getattr(socket, "AF_UNIX", None):
-            self._server = await loop.create_unix_server(  # type: ignore[misc]  # before 3.13
-                connection, sock=self._sock, backlog=_ACCEPTS, **_KEEP_FILE
+        if self._sock.family != getattr(socket, "AF_UNIX", None):
+            self._server = await loop.create_server(connection, sock=self._sock, backlog=_ACCEPTS)
+        elif sys.version_info >= (3, 13):
+            # Otherwise a loop unlinks the file, even of a socket that systemd or a parent bound.
+            self._server = await loop.create_unix_server(
+                connection, sock=self._sock, backlog=_ACCEPTS, cleanup_socket=False
             )
         else:
-            self._server = await loop.create_server(connection, sock=self._sock, backlog=_ACCEPTS)
+            self._server = await loop.create_unix_server(
+                connection, sock=self._sock, backlog=_ACCEPTS
+            )
         self._sock.listen(self._backlog)
 
     @property

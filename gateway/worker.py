@@ -103,7 +103,7 @@ class Worker:
         return self.site
 
     def _repeat(self, seconds: float, action: Callable[[], Awaitable[None]]) -> None:
-        self._tasks.append(asyncio.get_running_loop().create_task(_repeat(seconds, action)))
+        self._tasks.append(asyncio.get_running_loop().create_task(_for_ever(seconds, action)))
 
     async def serve_until_stopped(self) -> None:
         """Return when `request_stop` was called."""
@@ -144,7 +144,7 @@ class Worker:
             self._chain.close()
 
 
-async def _repeat(seconds: float, action: Callable[[], Awaitable[None]]) -> None:
+async def _for_ever(seconds: float, action: Callable[[], Awaitable[None]]) -> None:
     while True:
         await asyncio.sleep(seconds)
         try:
