@@ -8,7 +8,8 @@ Rules, each held here and nowhere else:
 4. A field with a control character never reaches a wire (response splitting, CVE-2020-7695).
 5. `on_finish` callbacks run exactly once: done, refused, failed or gone.
 
-This module imports neither asyncio nor a protocol library: it is tested by calls and asserts.
+This module imports neither asyncio nor a protocol library: it is tested by calls and asserts. It is
+long because the rules read the same dozen attributes: two files would share all of them.
 All methods are called on the event loop's thread.
 """
 

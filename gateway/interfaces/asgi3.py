@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import os
-import stat
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any, BinaryIO, Final, Literal, TypeAlias, cast
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final, Literal, TypeAlias
 
 from gateway.exchange import ClientGone, Exchange, ResponseError
 from gateway.head import Headers
+from gateway.interfaces.asgi_messages import as_bytes, as_headers, is_disconnect, open_regular
 from gateway.log import log_app_error
 
 __all__ = ["Asgi3Application", "Asgi3Interface", "Message", "Receive", "Scope", "Send"]
@@ -137,7 +137,7 @@ class AsgiCall:
             # OSError after a disconnect is how frameworks pass ClientGone on, and a group is how
             # their task groups do.
             cancelled = self.task is not None and self.task.cancelling() > 0
-            if not cancelled and not (exchange.disconnected and _is_disconnect(error)):
+            if not cancelled and not (exchange.disconnected and is_disconnect(error)):
                 log_app_error(exchange, error)
             # SystemExit too: it ends its request, not a server of many applications. A real
             # Ctrl-C never comes this way, its handler is the server's.
@@ -199,7 +199,7 @@ class AsgiCall:
         if kind == "http.response.body":
             data = message.get("body", b"")
             if data.__class__ is not bytes:
-                data = _as_bytes(data)
+                data = as_bytes(data)
             more = message.get("more_body", False)
             start = self._start
             if start is None or exchange.status is not None:
@@ -208,12 +208,12 @@ class AsgiCall:
             else:
                 headers = start.get("headers", ())
                 if headers.__class__ is not list:
-                    headers = _as_headers(headers)
+                    headers = as_headers(headers)
                 exchange.start(start["status"], headers, data, more, start.get("trailers", False))
         elif kind == "http.response.pathsend":
             self._send_path(message["path"])
         elif kind == "http.response.trailers":
-            self._trailers += _as_headers(message.get("headers", ()))
+            self._trailers += as_headers(message.get("headers", ()))
             if not message.get("more_trailers", False):
                 exchange.send_trailers(self._trailers)
         elif kind == "http.response.early_hint":
@@ -240,10 +240,10 @@ class AsgiCall:
         exchange, start = self._exchange, self._start
         if start is None or exchange.status is not None:
             raise ResponseError("pathsend takes the place of the whole body, after the start")
-        file = _open_regular(path)
+        file = open_regular(path)
         try:
             size = os.fstat(file.fileno()).st_size
-            headers = _as_headers(start.get("headers", ()))
+            headers = as_headers(start.get("headers", ()))
             if not any(name.lower() == b"content-length" for name, _ in headers):
                 headers.append((b"content-length", b"%d" % size))
             exchange.start(start["status"], headers, b"", True, start.get("trailers", False))
@@ -276,44 +276,3 @@ class AsgiCall:
 
     def __repr__(self) -> str:
         return f"<AsgiCall {self._exchange}>"
-
-
-def _open_regular(path: str) -> BinaryIO:
-    """Open a file for pathsend; the exchange closes it.
-
-    Anything but a regular file is refused: the mere opening of a FIFO waits for its writer, on the
-    loop, and a device has no length.
-    """
-
-    def opener(name: str, flags: int) -> int:
-        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
-
-    file = open(path, "rb", opener=opener)  # noqa: SIM115
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise ResponseError(f"pathsend sends regular files, not {path!r}")
-    return file
-
-
-def _as_bytes(data: object) -> bytes:
-    if isinstance(data, (bytearray, memoryview, bytes)):
-        return bytes(data)
-    raise ResponseError(f"a body is bytes, not {type(data).__name__}")
-
-
-def _as_headers(headers: Iterable[Iterable[bytes]]) -> Headers:
-    """Any iterable of two-item iterables, as the spec allows, as a list of tuples."""
-    try:
-        pairs = [tuple(pair) for pair in headers]
-    except TypeError:
-        raise ResponseError("headers are not an iterable of (name, value) pairs") from None
-    return cast("Headers", pairs)
-
-
-def _is_disconnect(error: BaseException) -> bool:
-    if isinstance(error, BaseExceptionGroup):
-        return all(map(_is_disconnect, error.exceptions))
-    if isinstance(error, (OSError, asyncio.CancelledError)):
-        return True
-    cause = error.__cause__ or error.__context__
-    return cause is not None and isinstance(cause, ClientGone)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import gc
 import logging
 import os
-import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from time import monotonic
 from types import MappingProxyType, TracebackType
 from typing import Final, Self
@@ -20,6 +18,8 @@ from gateway import log
 from gateway.errors import ConfigError, GatewayError, StartError
 from gateway.importer import add_app_dir
 from gateway.process.banner import announce
+from gateway.process.loop import calm_collector, loop_factory
+from gateway.process.signals import stopped_by_signals
 from gateway.process.sockets import BoundSocket, bind_all
 from gateway.settings import Settings, load
 from gateway.settings.env_file import load_env_file
@@ -30,10 +30,6 @@ __all__ = ["Server"]
 
 logger = logging.getLogger("gateway.error")
 
-# A loop that has not heard of a signal for this long is blocked by the code of an application.
-_TURN: Final = 0.2
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
-_THRESHOLDS: Final = gc.get_threshold()
 _NO_ORIGINS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -111,7 +107,7 @@ class Server:
 
     def run(self) -> int:
         """Serve on a loop of the server's own; returns the exit code, 0: stopped as asked."""
-        with asyncio.Runner(loop_factory=_loop_factory(self.settings.loop)) as runner:
+        with asyncio.Runner(loop_factory=loop_factory(self.settings.loop)) as runner:
             loop = runner.get_loop()
             # The applications' run_in_executor and to_thread. Runner.close would wait for it, for
             # ever on Python 3.11 and for five minutes on 3.12; it gets an empty one instead.
@@ -145,13 +141,13 @@ class Server:
                 self.bind()
             worker = self._worker = Worker(settings, [bound.socket for bound in self._bound])
             self._loop = asyncio.get_running_loop()
-            with _stopped_by_signals(worker, self._loop, install_signal_handlers):
+            with stopped_by_signals(worker, self._loop, install_signal_handlers):
                 try:
                     site = await _unless_stopped(worker)
                     if site is not None:
                         self.started = True
                         if self._owns_process:
-                            _calm_collector()
+                            calm_collector()
                         announce(site, self.urls, settings, self._origins, monotonic() - began)
                         self._announced.set()
                         if self._should_exit:
@@ -237,19 +233,6 @@ class Server:
         return f"<Server {', '.join(self.urls) or 'unbound'} {state}>"
 
 
-def _calm_collector() -> None:
-    """Have the garbage collector look less often, and not at what the start has made.
-
-    A request makes a dozen containers and frees them all by itself, so at the default of 700 the
-    collector runs every few requests and finds nothing: 8 % of an ASGI hello at 64 connections.
-    An application that has set thresholds of its own keeps them.
-    """
-    if gc.get_threshold() == _THRESHOLDS:
-        gc.set_threshold(10_000, *_THRESHOLDS[1:])
-    gc.collect()
-    gc.freeze()
-
-
 async def _unless_stopped(worker: Worker) -> Site | None:
     """Start the worker, but give up when a signal comes first; None then."""
     start = asyncio.ensure_future(worker.start())
@@ -261,55 +244,6 @@ async def _unless_stopped(worker: Worker) -> Site | None:
         for task in (start, stopped):
             task.cancel()
         await asyncio.gather(start, stopped, return_exceptions=True)
-
-
-@contextmanager
-def _stopped_by_signals(
-    worker: Worker, loop: asyncio.AbstractEventLoop, install: bool
-) -> Iterator[None]:
-    """Let INT and TERM ask `worker` to stop, as long as the block runs."""
-    if not install or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    asked_at = 0.0
-
-    def handle(number: int, _frame: object) -> None:
-        nonlocal asked_at
-        now = monotonic()
-        blocked = 0 < asked_at < now - _TURN and not worker.stopping
-        asked_at = asked_at or now
-        if worker.importing or (blocked and number == signal.SIGINT):
-            # The code of an application holds the loop; only an exception gets it out.
-            raise KeyboardInterrupt
-        # A second TERM must not cut a drain short: supervisors repeat it. A second INT must.
-        stop = worker.interrupt if number == signal.SIGINT else worker.request_stop
-        loop.call_soon_threadsafe(stop)
-
-    previous: dict[signal.Signals, Callable[..., object] | int | None] = {}
-    for number in _SIGNALS:
-        previous[number] = signal.signal(number, handle)
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-def _loop_factory(choice: str) -> Callable[[], asyncio.AbstractEventLoop]:
-    """The loop of `choice`; auto is uvloop where it is installed."""
-    if choice == "asyncio":
-        return asyncio.new_event_loop
-    try:
-        import uvloop
-    except ImportError as error:
-        if choice == "auto":
-            return asyncio.new_event_loop
-        raise ConfigError(
-            f"loop = uvloop: {error}\n  pip install uvloop, or use --loop asyncio"
-        ) from error
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory
 
 
 def _checked(settings: Settings) -> Settings:
