@@ -122,7 +122,7 @@ class Drain:
                 )
         for exchange in rest:
             if exchange.status is None:
-                exchange.refuse(503, "The server is stopping", [(b"retry-after", b"1")])
+                exchange.refuse_for_now("The server is stopping")
             else:
                 exchange.abort()
         for listener in self._listeners:

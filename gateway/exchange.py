@@ -365,6 +365,14 @@ class Exchange:
         if not self.finished:
             self.start(status, [_TEXT, *(headers or [])], text.encode() + b"\n")
 
+    def refuse_for_now(self, text: str = "Service Unavailable", retry_after: int = 1) -> None:
+        """`refuse` with 503 and Retry-After (RFC 9110, section 10.2.3), for what passes by itself.
+
+        retry_after: seconds; 1, because by then a slot is free or a balancer has found another
+            server, and clients add their own jitter.
+        """
+        self.refuse(503, text, [(b"retry-after", b"%d" % retry_after)])
+
     def fail(self) -> None:
         """The application failed: 500 if nothing was promised yet, else a cut (rule 3)."""
         if self.finished:

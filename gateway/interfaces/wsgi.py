@@ -82,7 +82,7 @@ class WsgiInterface:
     def __call__(self, exchange: Exchange) -> None:
         """Handler: take the exchange; on the loop's thread."""
         if self._closing:
-            exchange.refuse(503, "Service Unavailable", [(b"retry-after", b"1")])
+            exchange.refuse_for_now()
             return
         self._open += 1
         exchange.on_finish.append(self._finished)

@@ -117,9 +117,7 @@ class WsgiCall(WsgiTask):
     def _submit(self) -> None:
         exchange = self._exchange
         if not exchange.finished and not self._mount.pool.submit(self):
-            # Retry-After: a second from now the queue has moved on, or a balancer has found
-            # another server.
-            exchange.refuse(503, "Service Unavailable", [(b"retry-after", b"1")])
+            exchange.refuse_for_now()
             self._leave()
 
     def _feed(self) -> None:

@@ -16,11 +16,9 @@ def limit_concurrency(next: Handler, limit: int, *, retry_after: int = 1) -> Han
     not count: a ceiling that counts sockets is filled by browsers that opened them in advance, and
     a count that includes the request being judged admits one less than was asked for.
 
-    retry_after: seconds, sent as Retry-After (RFC 9110, section 10.2.3). 1 because a slot comes
-        free within one request's time, and clients add their own jitter.
+    retry_after: seconds, see `Exchange.refuse_for_now`.
     """
     in_flight = 0
-    refusal = [(b"retry-after", b"%d" % retry_after)]
 
     def release(_: Exchange) -> None:
         nonlocal in_flight
@@ -29,7 +27,7 @@ def limit_concurrency(next: Handler, limit: int, *, retry_after: int = 1) -> Han
     def limited(exchange: Exchange) -> None:
         nonlocal in_flight
         if in_flight >= limit:
-            exchange.refuse(503, "Service Unavailable", refusal)
+            exchange.refuse_for_now(retry_after=retry_after)
             return
         in_flight += 1
         exchange.on_finish.append(release)
