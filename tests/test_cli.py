@@ -12,6 +12,7 @@ import pytest
 
 from gateway import __version__
 from gateway.cli import main
+from gateway.cli.command import parse
 from gateway.errors import StartError
 from gateway.settings import Bind
 from gateway.settings.absent import ABSENT_FLAGS
@@ -25,6 +26,7 @@ def _clean_place(tmp_path, monkeypatch):
     for name in (
         "PORT",
         "FORWARDED_ALLOW_IPS",
+        "WEB_CONCURRENCY",
         *(name for name in os.environ if name.startswith("GATEWAY_")),
     ):
         monkeypatch.delenv(name, raising=False)
@@ -92,7 +94,18 @@ def _build(settings):
         ("--port 0", "port", 0),
         ("--uds /tmp/x.sock", "uds", "/tmp/x.sock"),
         ("--fd 3", "fd", 3),
-        ("--workers 1", "app", "main:app"),
+        ("--workers 4", "workers", 4),
+        ("--reload", "reload", True),
+        ("--reload-dir src --reload-dir .", "reload_dirs", ("src", ".")),
+        ("--reload-include *.html", "reload_includes", ("*.html",)),
+        (
+            "--reload-exclude build/* --reload-exclude *.tmp",
+            "reload_excludes",
+            ("build/*", "*.tmp"),
+        ),
+        ("--reload-delay 1.5", "reload_delay", 1.5),
+        ("--timeout-worker-healthcheck 7", "timeout_worker", 7.0),
+        ("--limit-max-requests-jitter 5", "limit_max_requests_jitter", 5),
         ("--loop asyncio", "loop", "asyncio"),
         ("--http h11", "http", "h11"),
         ("--lifespan off", "lifespan", "off"),
@@ -123,7 +136,7 @@ def _build(settings):
     ],
 )
 @pytest.mark.parametrize("first", [True, False], ids=["app first", "app last"])
-def test_uvicorns_flags_for_one_process(served, words, name, value, first):
+def test_uvicorns_flags(served, words, name, value, first):
     Path("src").mkdir()
     Path(".env").touch()
     Path("log.yaml").touch()
@@ -146,9 +159,7 @@ def test_every_flag_of_uvicorn_is_known_or_refused_by_name():
     assert theirs - ours - ABSENT_FLAGS - {"--version"} == set()
 
 
-@pytest.mark.parametrize(
-    "words", ["--reload", "--ssl-keyfile=x", "--ws wsproto", "--http2", "--workers 4"]
-)
+@pytest.mark.parametrize("words", ["--ssl-keyfile=x", "--ws wsproto", "--http2"])
 def test_a_flag_of_uvicorns_that_is_missing_here_is_named(refused, words):
     flag = re.split("[ =]", words)[0]
 
@@ -169,14 +180,32 @@ def test_a_flag_of_uvicorns_that_is_missing_here_is_named(refused, words):
             "addresses",
             (Bind(host="0.0.0.0", port=80), Bind(host="::", port=80)),
         ),
-        ("-w 1", "port", 8000),
+        ("-w 3", "workers", 3),
+        ("-w auto", "workers", "auto"),
+        ("--timeout 60", "timeout_worker", 60.0),
+        ("-t 0", "timeout_worker", None),
+        ("--preload", "preload", True),
+        ("-p /run/x.pid", "pid_file", "/run/x.pid"),
+        ("--pid x.pid", "pid_file", "x.pid"),
+        ("--pid-file x.pid", "pid_file", "x.pid"),
+        ("-u www-data -g 33", "user", "www-data"),
+        ("-u www-data -g 33", "group", "33"),
+        ("-m 022", "umask", 0o22),
+        ("-m 0", "umask", 0),
+        ("--uds-permissions 660", "uds_permissions", 0o660),
+        ("--max-requests-jitter 50", "limit_max_requests_jitter", 50),
+        ("--workers-lifetime 1h", "limit_worker_age", 3600.0),
+        ("--error-logfile x.log", "log_file", "x.log"),
+        ("--log-file -", "log_file", None),
+        ("--access-logfile x.log", "access_log_file", "x.log"),
+        ("--reload-paths .", "reload_dirs", (".",)),
         ("--keep-alive 2", "timeout_keep_alive", 2.0),
         ("--graceful-timeout 2", "timeout_graceful_shutdown", 2.0),
         ("--max-requests 0", "limit_max_requests", None),
         ("--worker-connections 5", "limit_concurrency", 5),
         ("--blocking-threads 3", "threads", 3),
         ("--access-logformat %(h)s", "access_log_format", "%(h)s"),
-        ("--access-logfile -", "access_log", True),
+        ("--access-logfile -", "access_log_file", None),
         ("--pythonpath .", "app_dir", "."),
         ("--asgi-loop uvloop", "loop", "uvloop"),
     ],
@@ -208,8 +237,12 @@ def test_another_directory_is_entered_before_its_file_is_read(served):
     assert served("--chdir", "site").port == 5
 
 
-def test_a_log_file_is_refused(refused):
-    assert "the access log goes to stdout" in refused("--access-logfile", "x.log", "main:app")
+@pytest.mark.parametrize("flag", ["-D", "--daemon"])
+def test_the_background_is_systemds_business(refused, flag):
+    text = refused(flag, "main:app")
+
+    assert text.startswith("error: --daemon is not supported: let systemd start it")
+    assert text.count("\n") == 1
 
 
 # --- mistakes -------------------------------------------------------------------------------------
@@ -235,6 +268,10 @@ def test_a_log_file_is_refused(refused):
         (
             ["a:b", "c:d"],
             "one application at a time, not a:b and c:d\n  mount the other one:  gateway a:b --mount /path=c:d",
+        ),
+        (
+            ["dev", "main.py"],
+            "'main.py' is neither an application nor a command\n  an application is module:attribute, try:  gateway dev main:app",
         ),
         (["--json", "a:b"], "--json is for gateway config and gateway routes"),
         (["-c", "none.toml"], "none.toml: no such file or directory"),
@@ -286,6 +323,16 @@ def test_the_servers_exit_code_is_passed_on():
 
 def test_run_may_be_said(served):
     assert served("run", "main:app", "--port", "1").port == 1
+
+
+@pytest.mark.parametrize(
+    ("argv", "app"), [(["dev", "main:app", "-w", "2"], "main:app"), (["-w", "2", "dev"], None)]
+)
+def test_dev_is_a_command_of_its_own(argv, app):
+    line = parse(argv)
+
+    assert line.action == "dev"
+    assert line.values == {"workers": "2"} | ({"app": app} if app else {})
 
 
 @pytest.mark.parametrize("action", ["check", "routes"])
@@ -412,6 +459,11 @@ def test_help_is_short_and_shows_defaults_and_variables(capsys):
     text = capsys.readouterr().out
     assert len(re.findall(r"^  (-\w, )?--", text, re.MULTILINE)) <= 24
     assert re.search(r"--port PORT .*\[8000\] \[GATEWAY_PORT\]", text)
+    assert re.search(
+        r"-w, --workers N\|auto [^\[]*\[1\] \[GATEWAY_WORKERS\]", " ".join(text.split())
+    )
+    assert "\nProcesses:\n" in text
+    assert "\nDevelopment:\n" in text
     assert "--backlog" not in text
     assert max(map(len, text.splitlines())) <= 100
 

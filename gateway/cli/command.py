@@ -23,10 +23,11 @@ from gateway.settings.texts import complete
 
 __all__ = ["Action", "CommandLine", "parse"]
 
-Action: TypeAlias = Literal["run", "check", "routes", "config"]
+Action: TypeAlias = Literal["run", "dev", "check", "routes", "config"]
 
 ACTIONS: Final[Mapping[str, Action]] = {
     "run": "run",
+    "dev": "dev",
     "check": "check",
     "routes": "routes",
     "config": "config",
@@ -83,17 +84,18 @@ def _action_and_app(words: tuple[str, ...]) -> tuple[Action, str | None]:
     action: Action = "run"
     if words and words[0] in ACTIONS:
         action, words = ACTIONS[words[0]], words[1:]
+    command = "gateway" if action == "run" else f"gateway {action}"
     if len(words) > 1:
         raise click.UsageError(
             f"one application at a time, not {' and '.join(words)}\n"
-            f"  mount the other one:  gateway {words[0]} --mount /path={words[1]}"
+            f"  mount the other one:  {command} {words[0]} --mount /path={words[1]}"
         )
     if not words:
         return action, None
     word = words[0]
     if ":" not in word:
         near = suggest(word, tuple(ACTIONS))
-        hint = near or f"an application is module:attribute, try:  gateway {complete(word)}"
+        hint = near or f"an application is module:attribute, try:  {command} {complete(word)}"
         raise click.UsageError(f"'{word}' is neither an application nor a command\n  {hint}")
     return action, word
 
@@ -115,14 +117,10 @@ def _foreign(values: dict[str, object]) -> list[str]:
             os.chdir(str(directory))
         except OSError as error:
             raise click.UsageError(f"--chdir {directory}: {error.strerror}") from None
-    log_file = values.pop("access_logfile", None)
-    if log_file is not None:
-        if log_file != "-":
-            raise click.UsageError(
-                f"the access log goes to stdout, not to {log_file}\n"
-                "  give --log-config to send it elsewhere"
-            )
-        values.setdefault("access_log", True)
+    if values.pop("daemon", False):
+        raise click.UsageError(
+            "--daemon is not supported: let systemd start it (Type=notify), or a process manager"
+        )
     return notes
 
 
@@ -179,10 +177,9 @@ _COMMAND: Final = click.Command(
         ),
         _text("-c", "--config", "config"),
         click.Option(["--json", "as_json"], is_flag=True, default=False),
-        _text("-w", "--workers", "workers"),
         _text("-k", "--worker-class", "worker_class"),
         _text("--chdir", "--working-dir", "chdir"),
-        _text("--access-logfile", "access_logfile"),
+        click.Option(["-D", "--daemon", "daemon"], is_flag=True, default=False),
         _answer("-h", "--help", "help", callback=_print_help),
         _answer("--help-all", "help_all", callback=_print_help),
         _answer("--version", "version", callback=_print_version),

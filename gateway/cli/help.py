@@ -15,12 +15,13 @@ __all__ = ["flags", "print_help"]
 
 _HEAD: Final = """\
 Usage: gateway [OPTIONS] [MODULE:APP]
-       gateway check|routes|config [OPTIONS] [MODULE:APP]
+       gateway dev|check|routes|config [OPTIONS] [MODULE:APP]
 
 Serve ASGI and WSGI applications side by side.
 
   gateway main:app      one application; its interface is recognized
   gateway               the mounts of ./gateway.toml
+  gateway dev           serve for development: start again when a file changes
   gateway check         read the settings and import every application, without serving
   gateway routes        list every mount: what answers where
   gateway config        list every setting: its value and where it comes from (--json)

@@ -11,23 +11,28 @@ from typing import Final
 __all__ = ["Bind"]
 
 _TCP: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[^\s:/\[\]]*)(?::(?P<port>\d{1,5}))?")
+# What FileDescriptorName= may be: printable ASCII without the colon that separates LISTEN_FDNAMES.
+_NAME: Final = re.compile(r"[!-9;-~]{0,255}")
 _DEFAULT_PORT: Final = 8000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bind:
-    """``host:port``, ``[::]:port``, ``unix:/path`` or ``fd://N``.
+    """``host:port``, ``[::]:port``, ``unix:/path``, ``fd://N`` or ``systemd:NAME``.
 
     host, port: for TCP; the host is without brackets, "" and "*" are read as 0.0.0.0, a missing
         port is 8000 (gunicorn's and hypercorn's readings), 0 lets the system choose.
     path: of a UNIX socket. fd: the number of an inherited, bound socket.
-    Exactly one of host, path and fd is set.
+    name: of the sockets systemd passes, FileDescriptorName= in their unit (systemd.socket(5)):
+        that of the unit if it says none; "" is every socket.
+    Exactly one of host, path, fd and name is set.
     """
 
     host: str | None = None
     port: int = 0
     path: str | None = None
     fd: int | None = None
+    name: str | None = None
 
     @classmethod
     def parse(cls, text: str) -> Bind:
@@ -41,6 +46,13 @@ class Bind:
             if not text[5:].isdecimal():
                 raise ValueError("write fd:// and a number")
             return cls(fd=int(text[5:]))
+        if text.startswith("systemd:"):
+            name = text[8:]
+            if name.startswith("//"):
+                raise ValueError(f"write 'systemd:{name[2:]}'")
+            if not _NAME.fullmatch(name):
+                raise ValueError("write systemd: and the FileDescriptorName= of the socket unit")
+            return cls(name=name)
         if text.isdecimal():
             raise ValueError(f"write '127.0.0.1:{text}', or ':{text}' for all interfaces")
         if text.startswith("/"):
@@ -60,6 +72,8 @@ class Bind:
     def __str__(self) -> str:
         if self.path is not None:
             return f"unix:{self.path}"
+        if self.name is not None:
+            return f"systemd:{self.name}"
         if self.host is None:
             return f"fd://{self.fd}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

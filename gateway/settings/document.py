@@ -25,10 +25,14 @@ _PAGE_HEAD: Final = """\
 Every setting is a flag, a `GATEWAY_*` variable, a key of `gateway.toml` (or of `[tool.gateway]` in
 `pyproject.toml`) and a keyword of `gateway.run()`. Keys may also be written in snake_case.
 
-* **Who wins**: default < `FORWARDED_ALLOW_IPS`, `PORT` < file < `GATEWAY_*` < flag < Python.
-  `gateway config` prints every value with its origin.
+* **Who wins**: default < `FORWARDED_ALLOW_IPS`, `WEB_CONCURRENCY`, `PORT` < file < `GATEWAY_*` <
+  flag < Python. `gateway config` prints every value with its origin.
 * **The file**: `--config FILE`, else `./gateway.toml`, else `[tool.gateway]` in `./pyproject.toml`.
-  Paths in it (`app-dir`, `env-file`, `log-config`) are relative to it.
+  Paths in it (`app-dir`, `env-file`, `log-config`, `log-file`, `pid-file`, `reload-dirs`, …) are
+  relative to it.
+* **Development**: `gateway dev` has other defaults (`reload`, `timeout-graceful-shutdown` 1s,
+  `access-log-format` dev), and the table `[dev]` of the file (`[tool.gateway.dev]`), which has the
+  same keys, is laid over the rest of the file. Other commands check it and do not apply it.
 * **PORT** in the environment replaces the port of the file (of the first `host:port` of `bind`);
   without any address in the file it means `0.0.0.0:$PORT`. `GATEWAY_PORT`, `--port`, `--bind`,
   `--uds`, `--fd` and Python keywords win over it.
@@ -38,8 +42,10 @@ Every setting is a flag, a `GATEWAY_*` variable, a key of `gateway.toml` (or of 
 * **Mounts** of all sources are merged by key, the later one taking the place of the earlier one
   whole. `APP` is the mount `/`: `gateway main:app` beside a file keeps the file's settings and its
   other mounts, and replaces its `/`.
+* **WEB_CONCURRENCY** in the environment is the number of `workers` where nothing else gives one.
 * **Values**: durations are `30s`, `1m30s`, `500ms` or bare seconds; sizes are `16MiB`, `64k` or
-  bare bytes; `none` is no limit. Strings in a file may hold `${VAR}` and `${VAR:-default}`.
+  bare bytes; permissions are octal (`660`, `0o660`); `none` is no limit. Strings in a file may
+  hold `${VAR}` and `${VAR:-default}`.
 * **Names of other servers** (gunicorn's `--graceful-timeout`, …) are accepted everywhere.
 * `env-file` is for the applications: it is loaded after the settings were read, so `GATEWAY_*` in
   it have no effect.
@@ -136,6 +142,10 @@ def schema() -> Mapping[str, object]:
         "description": SETTINGS["mounts"].setting.help,
         "type": "object",
         "additionalProperties": {"anyOf": [{"type": "string"}, mount]},
+    }
+    properties["dev"] = {
+        "description": "Laid over the other settings by gateway dev.",
+        "allOf": [{"$ref": "#"}, {"not": {"required": ["dev"]}}],
     }
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",

@@ -22,8 +22,32 @@ class Keywords(TypedDict, total=False):
     host: str | None
     port: int | None
     uds: str | None
+    uds_permissions: int | str | None
     fd: int | None
     backlog: int | None
+    reuse_port: bool | None
+    workers: int | Literal["auto"] | None
+    supervise: bool | None
+    preload: bool | None
+    timeout_worker: float | str | None
+    limit_max_requests: int | None
+    limit_max_requests_jitter: int | None
+    limit_worker_age: float | str | None
+    limit_worker_age_jitter: float | str | None
+    limit_worker_memory: int | str | None
+    limit_worker_memory_jitter: int | str | None
+    health_bind: str | Sequence[str] | None
+    drain_delay: float | str | None
+    hooks: str | None
+    pid_file: str | os.PathLike[str] | None
+    user: str | int | None
+    group: str | int | None
+    umask: int | str | None
+    reload: bool | None
+    reload_dirs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None
+    reload_includes: str | Sequence[str] | None
+    reload_excludes: str | Sequence[str] | None
+    reload_delay: float | str | None
     loop: Literal["auto", "asyncio", "uvloop"] | None
     http: Literal["auto", "httptools", "h11"] | None
     threads: int | None
@@ -37,12 +61,13 @@ class Keywords(TypedDict, total=False):
     timeout_keep_alive: float | str | None
     timeout_graceful_shutdown: float | str | None
     limit_concurrency: int | None
-    limit_max_requests: int | None
     limit_head_size: int | str | None
     limit_headers: int | None
     log_level: str | int | None
     access_log: bool | None
     access_log_format: str | None
+    log_file: str | os.PathLike[str] | None
+    access_log_file: str | os.PathLike[str] | None
     log_config: str | os.PathLike[str] | Mapping[str, object] | None
     use_colors: bool | None
     proxy_headers: bool | None

@@ -68,12 +68,14 @@ class Kind(ABC):
     python: the type a Python caller may pass, as source text.
     repeats: the flag may be given several times.
     takes_empty: "" is a value; of other optional settings it means none.
+    spelled: a number in a file is handed over as it is written there.
     """
 
     metavar: str = "TEXT"
     python: str = "str"
     repeats: ClassVar[bool] = False
     takes_empty: ClassVar[bool] = False
+    spelled: ClassVar[bool] = False
 
     @abstractmethod
     def read(self, value: object) -> object:

@@ -16,12 +16,13 @@ from gateway.settings import texts
 from gateway.settings.absent import is_absent, refusal
 from gateway.settings.declare import Field
 from gateway.settings.drafts import Draft, app_draft, mount_drafts
-from gateway.settings.kinds import Invalid, suggest
+from gateway.settings.kinds import Invalid, Kind, suggest, written
+from gateway.settings.lists import Directories
 from gateway.settings.model import SETTINGS
 from gateway.settings.places import Path
 from gateway.settings.source import Source, TomlFile, Words, substitute
 
-__all__ = ["Given", "Layer", "Problems", "environment", "file", "flags", "keywords"]
+__all__ = ["Given", "Layer", "Problems", "dev", "environment", "file", "flags", "keywords"]
 
 KEYS: Final[Mapping[str, Field]] = {key: each for each in SETTINGS.values() for key in each.keys}
 """Every name of every setting, in kebab-case."""
@@ -30,6 +31,9 @@ KEYS: Final[Mapping[str, Field]] = {key: each for each in SETTINGS.values() for 
 # GATEWAY_SERVICE_HOST for a Service called "gateway"; RFC 3875 sets GATEWAY_INTERFACE=CGI/1.1.
 _FOREIGN_NAME: Final = re.compile(r"GATEWAY_(SERVICE|PORT)_")
 _FOREIGN_VALUE: Final = re.compile(r"(tcp|udp|sctp)://|CGI/")
+
+# The gateway itself sets it, in the environment of a worker, whose programs may be gateways too.
+_WORKER_ID: Final = "GATEWAY_WORKER_ID"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,11 @@ class Problems(list[str]):
 
 @dataclass(frozen=True, slots=True)
 class _Raw:
-    """A value before it was read. name: as written. spell: how a name of ours is written here."""
+    """A value before it was read.
+
+    name: as written. spell: how a name of ours is written here. base: what a path is relative to,
+    if not the working directory. elsewhere: it is for another machine, with other files.
+    """
 
     name: str
     value: object
@@ -72,23 +80,58 @@ class _Raw:
     path: Path = ()
     spell: Callable[[str], str] = str
     base: FilePath | None = None
+    elsewhere: bool = False
 
 
 def file(
     document: TomlFile, environ: Mapping[str, str], cwd: FilePath, problems: Problems
 ) -> Layer:
     """The settings of a file. Paths in it are relative to it."""
+    return _read(_table(document, document.table, (), environ, problems), cwd, problems)
 
-    def raws() -> Iterator[_Raw]:
-        for name, value in document.table.items():
-            try:
-                replaced = substitute(value, environ)
-            except Invalid as error:
-                problems.add(document, error.expected, error.hint, (name, *error.path))
-                continue
-            yield _Raw(name, replaced, document, (name,), base=document.path.parent)
 
-    return _read(raws(), cwd, problems)
+def dev(
+    document: TomlFile, environ: Mapping[str, str], cwd: FilePath, problems: Problems, applied: bool
+) -> Layer:
+    """The settings of a file's table [dev]; none unless they are to be applied.
+
+    If not they are checked all the same, but not against this place: a production machine has
+    neither the developers' files nor their variables.
+    """
+    table = document.dev
+    if table is None:
+        return Layer()
+    if not isinstance(table, Mapping):
+        text = f"'dev' must be a table, not {written(table)}"
+        problems.add(document, text, "write [dev], then settings below", ("dev",))
+        return Layer()
+    raws = _table(document, table, ("dev",), environ, problems, elsewhere=not applied)
+    layer = _read(raws, cwd, problems)
+    return layer if applied else Layer()
+
+
+def _table(
+    document: TomlFile,
+    table: Mapping[str, object],
+    under: Path,
+    environ: Mapping[str, str],
+    problems: Problems,
+    elsewhere: bool = False,
+) -> Iterator[_Raw]:
+    base = document.path.parent
+    for name, value in table.items():
+        path = (*under, name)
+        setting = KEYS.get(name.replace("_", "-"))
+        if setting is not None and setting.kind.spelled and isinstance(value, int):
+            yield _Raw(name, document.written(path), document, path, base=base)
+            continue
+        try:
+            replaced = substitute(value, environ)
+        except Invalid as error:
+            if not elsewhere:
+                problems.add(document, error.expected, error.hint, (*path, *error.path))
+            continue
+        yield _Raw(name, replaced, document, path, base=base, elsewhere=elsewhere)
 
 
 def environment(environ: Mapping[str, str], cwd: FilePath, problems: Problems) -> Layer:
@@ -99,6 +142,8 @@ def environment(environ: Mapping[str, str], cwd: FilePath, problems: Problems) -
         if not variable.startswith("GATEWAY_") or not value or _FOREIGN_NAME.match(variable):
             continue
         source = Words(variable, f"environment {variable}")
+        if variable == _WORKER_ID:
+            continue
         if variable not in ours:
             # Others may use the prefix as well; only what looks like a slip is one.
             key = variable.removeprefix("GATEWAY_").lower().replace("_", "-")
@@ -155,8 +200,11 @@ def _value(layer: Layer, raw: _Raw, setting: Field, cwd: FilePath, problems: Pro
     name = raw.source.name(raw.path)
     try:
         value = setting.read(raw.value, name)
-        if isinstance(setting.kind, texts.FilePath) and isinstance(value, str) and value:
-            value = _existing(value, name, raw.base or cwd, cwd)
+        base = raw.base or cwd
+        if not raw.elsewhere:
+            _require(setting.kind, value, name, base)
+        if base != cwd:
+            value = _located(setting.kind, value, base)
     except Invalid as error:
         problems.add(raw.source, error.expected, error.hint, (*raw.path, *error.path))
         return
@@ -165,12 +213,23 @@ def _value(layer: Layer, raw: _Raw, setting: Field, cwd: FilePath, problems: Pro
         _add(layer, [app_draft(value, raw.source, raw.path)], problems)
 
 
-def _existing(value: str, name: str, base: FilePath, cwd: FilePath) -> str:
-    """The path from ``base``, left as it is written where that is the working directory."""
-    found = base / value
-    if not found.exists():
-        raise Invalid(f"{name} is '{value}', which does not exist", f"looked for {found}")
-    return value if base == cwd else str(found)
+def _require(kind: Kind, value: object, name: str, base: FilePath) -> None:
+    """Raise `Invalid` for a path that should exist and does not."""
+    exists = isinstance(kind, texts.FilePath) and kind.exists and isinstance(value, str) and value
+    paths = value if isinstance(kind, Directories) and isinstance(value, tuple) else ()
+    for path in (value,) if exists else paths:
+        found = base / str(path)
+        if not found.exists():
+            raise Invalid(f"{name} is '{path}', which does not exist", f"looked for {found}")
+
+
+def _located(kind: Kind, value: object, base: FilePath) -> object:
+    """A path, or several, from ``base``; any other value as it is."""
+    if isinstance(kind, Directories) and isinstance(value, tuple):
+        return tuple(str(base / each) for each in value)
+    if isinstance(kind, texts.FilePath) and isinstance(value, str) and value:
+        return str(base / value)
+    return value
 
 
 def _add(layer: Layer, drafts: Iterable[Draft], problems: Problems) -> None:
@@ -188,7 +247,7 @@ def _add(layer: Layer, drafts: Iterable[Draft], problems: Problems) -> None:
 
 def _unknown(raw: _Raw, key: str, problems: Problems) -> None:
     if is_absent(key):
-        text = refusal(key, raw.value, raw.source.name(raw.path))
+        text = refusal(raw.value, raw.source.name(raw.path))
         if text:
             problems.add(raw.source, text, "", raw.path, on_key=True)
         return

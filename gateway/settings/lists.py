@@ -1,8 +1,9 @@
-"""Kinds of several values: addresses, trusted networks, header fields."""
+"""Kinds of several values: addresses, trusted networks, directories, patterns, header fields."""
 
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from collections.abc import Mapping
 from typing import Final
@@ -10,7 +11,7 @@ from typing import Final
 from gateway.settings.bind import Bind
 from gateway.settings.kinds import Invalid, Kind, Schema
 
-__all__ = ["Binds", "Fields", "Networks"]
+__all__ = ["Binds", "Directories", "Fields", "Networks", "Patterns"]
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -44,7 +45,10 @@ class Binds(Kind):
     repeats = True
 
     def read(self, value: object) -> object:
-        expected = "an address such as 127.0.0.1:8000, [::]:8000, unix:/run/app.sock or fd://3"
+        expected = (
+            "an address such as 127.0.0.1:8000, [::]:8000, unix:/run/app.sock, fd://3 "
+            "or systemd:NAME"
+        )
         addresses = _items(value, expected)
         for index, address in enumerate(addresses):
             try:
@@ -87,6 +91,39 @@ class Networks(Binds):
             return f"did you mean '{ipaddress.ip_network(peer, strict=False)}'?"
         except ValueError:
             return ""
+
+
+class Patterns(Binds):
+    """Glob patterns; text may hold several with commas between."""
+
+    metavar = "GLOB"
+
+    def read(self, value: object) -> object:
+        expected = "a list of patterns such as '*.html'"
+        patterns = _items(value, expected)
+        for index, pattern in enumerate(patterns):
+            if not pattern:
+                raise Invalid(expected, path=(index,))
+        return tuple(patterns)
+
+
+class Directories(Binds):
+    """Paths; in a file they are relative to the file, else to the working directory."""
+
+    metavar = "DIRECTORY"
+    python = "str | os.PathLike[str] | Sequence[str | os.PathLike[str]]"
+
+    def read(self, value: object) -> object:
+        expected = "a list of directories"
+        if isinstance(value, os.PathLike):
+            value = [value]
+        if isinstance(value, (list, tuple)):
+            value = [os.fspath(each) if isinstance(each, os.PathLike) else each for each in value]
+        paths = _items(value, expected)
+        for index, path in enumerate(paths):
+            if not path or "\0" in path:
+                raise Invalid(expected, path=(index,))
+        return tuple(paths)
 
 
 class Fields(Kind):

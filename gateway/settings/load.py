@@ -1,6 +1,6 @@
 """Settings from everywhere, merged: file, environment, command line, Python.
 
-1. default < FORWARDED_ALLOW_IPS, PORT < file < GATEWAY_* < flag < Python.
+1. default < FORWARDED_ALLOW_IPS, WEB_CONCURRENCY, PORT < file < GATEWAY_* < flag < Python.
 2. The file is ``-c FILE``, else ./gateway.toml, else [tool.gateway] in ./pyproject.toml.
 3. PORT replaces the port of the file, since platforms insist on it, and without any address there
    it means 0.0.0.0:$PORT; a GATEWAY_PORT, a flag and a keyword still win over it.
@@ -9,12 +9,15 @@
 5. Mounts of all sources are merged by key, the later one taking the place of the earlier one
    whole; APP is the mount "/". So ``gateway main:app`` beside a file keeps its other mounts.
 6. interface and factory speak of APP; without APP, of every mount that does not say its own.
+7. Reload has one worker, whatever asks for more.
+8. What needs a process above the workers needs import strings, and supervise not to be off.
+9. ``gateway dev`` has defaults of its own, and lays the file's table [dev] over the rest of it.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -28,24 +31,37 @@ from gateway.settings.kinds import Invalid
 from gateway.settings.layers import Given, Layer, Problems
 from gateway.settings.model import SETTINGS, Settings
 from gateway.settings.source import TomlFile, Words
+from gateway.settings.supervision import check_processes, yield_to_reload
 
 __all__ = ["Loaded", "load"]
 
 _NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
+
+_PLATFORM: Final = MappingProxyType(
+    {"FORWARDED_ALLOW_IPS": "forwarded_allow_ips", "WEB_CONCURRENCY": "workers"}
+)
+"""Variables that platforms set for any server; PORT has rules of its own."""
+
+_DEV: Final = MappingProxyType(
+    {"reload": True, "timeout_graceful_shutdown": 1.0, "access_log_format": "dev"}
+)
+"""The defaults of ``gateway dev``: see changes at once, do not wait for an open page's streams."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
     """Settings and where they came from.
 
-    origins: by setting ("default", "gateway.toml:3", "environment PORT", "flag --port",
-        "command line", "Python"), and by mount ("mounts./api").
+    origins: by setting ("default", "gateway dev", "gateway.toml:3", "environment PORT",
+        "flag --port", "command line", "Python"), and by mount ("mounts./api").
     file: the file that was read, if any.
+    again: does the same reading once more, of what is written by then.
     """
 
     settings: Settings
     origins: dict[str, str]
     file: Path | None
+    again: Callable[[], Loaded]
 
 
 def load(
@@ -56,41 +72,73 @@ def load(
     cwd: Path | None = None,
     overrides: Mapping[str, object] = _NOTHING,
     search: bool = True,
+    dev: bool = False,
+    embedded: bool = False,
 ) -> Loaded:
-    """Read and merge every source of settings.
+    """Read and merge every source of settings. Nothing is kept: called again, it reads again.
 
     argv_values: what flags said, as text, by the names of `Settings`' fields.
     config: a file to read; without it one is searched for in ``cwd``, unless ``search`` is False.
     environ, cwd: the process's own if None.
     overrides: keywords of a Python call; None values count as not given.
+    dev: for development: `_DEV` are the defaults, and [dev] in the file is in force.
+    embedded: for a server inside a caller's loop, which has no workers: what asks for them is
+        accepted, and is the caller's to ignore.
 
     Raises `ConfigError`, which lists every problem of every source at once.
     """
+    given_environ, given_cwd = environ, cwd
     environ = os.environ if environ is None else environ
     cwd = Path.cwd() if cwd is None else cwd
     problems = Problems()
     document = _document(config, cwd, search)
-    from_file = layers.file(document, environ, cwd, problems) if document else Layer()
     stack = [
+        _dev_defaults() if dev else Layer(),
         _platform(environ, problems),
-        from_file,
+        layers.file(document, environ, cwd, problems) if document else Layer(),
+        layers.dev(document, environ, cwd, problems, applied=dev) if document else Layer(),
         layers.environment(environ, cwd, problems),
         layers.flags(argv_values, cwd, problems),
         layers.keywords(overrides, cwd, problems),
     ]
     values: dict[str, object] = {name: each.default for name, each in SETTINGS.items()}
     origins = dict.fromkeys(SETTINGS, "default")
+    given: dict[str, Given] = {}
     drafts: dict[str, Draft] = {}
     for layer in stack:
-        for name, given in layer.values.items():
-            values[name], origins[name] = given.value, given.origin
+        given.update(layer.values)
         drafts.update(layer.mounts)
-    merge_addresses(stack[1:], _port(environ, problems), values, origins, problems)
+    for name, each in given.items():
+        values[name], origins[name] = each.value, each.origin
+    merge_addresses(stack[2:], _port(environ, problems), values, origins, problems)
+    yield_to_reload(values, origins)
     if problems:
         raise ConfigError(_report(problems, document))
     values["mounts"] = _mounts(drafts, values, origins)
     settings = build(Settings, values)
-    return Loaded(settings=settings, origins=origins, file=document.path if document else None)
+    if not embedded:
+        check_processes(settings, given, problems)
+    if problems:
+        raise ConfigError(_report(problems, document))
+
+    def again() -> Loaded:
+        return load(
+            argv_values=argv_values,
+            config=config,
+            environ=given_environ,
+            cwd=given_cwd,
+            overrides=overrides,
+            search=search,
+            dev=dev,
+            embedded=embedded,
+        )
+
+    return Loaded(
+        settings=settings,
+        origins=origins,
+        file=document.path if document else None,
+        again=again,
+    )
 
 
 def _document(config: str | os.PathLike[str] | None, cwd: Path, search: bool) -> TomlFile | None:
@@ -106,26 +154,31 @@ def _document(config: str | os.PathLike[str] | None, cwd: Path, search: bool) ->
     return None
 
 
+def _dev_defaults() -> Layer:
+    source = Words("gateway dev", "gateway dev")
+    return Layer({name: Given(value, source) for name, value in _DEV.items()})
+
+
 def _platform(environ: Mapping[str, str], problems: Problems) -> Layer:
     layer = Layer()
-    name = "FORWARDED_ALLOW_IPS"
-    if value := environ.get(name):
-        source = Words(name, f"environment {name}")
-        try:
-            peers = SETTINGS["forwarded_allow_ips"].read(value, name)
-        except Invalid as error:
-            problems.add(source, error.expected, error.hint)
-        else:
-            layer.values["forwarded_allow_ips"] = Given(peers, source)
+    for variable, name in _PLATFORM.items():
+        if text := environ.get(variable):
+            given = _variable(variable, name, text, problems)
+            if given is not None:
+                layer.values[name] = given
     return layer
 
 
 def _port(environ: Mapping[str, str], problems: Problems) -> Given | None:
-    if not environ.get("PORT"):
-        return None
-    source = Words("PORT", "environment PORT")
+    text = environ.get("PORT")
+    return _variable("PORT", "port", text, problems) if text else None
+
+
+def _variable(variable: str, name: str, text: str, problems: Problems) -> Given | None:
+    """The setting ``name`` by a variable of the platform; None, and a problem, if it is wrong."""
+    source = Words(variable, f"environment {variable}")
     try:
-        return Given(SETTINGS["port"].read(environ["PORT"], "PORT"), source)
+        return Given(SETTINGS[name].read(text, variable), source)
     except Invalid as error:
         problems.add(source, error.expected, error.hint)
         return None

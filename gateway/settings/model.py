@@ -9,24 +9,47 @@ from typing import Annotated, Final, Literal, TypeAlias
 from gateway.settings.bind import Bind
 from gateway.settings.declare import Bytes, Field, Seconds, Setting, declared
 from gateway.settings.kinds import Integer, PythonOnly
-from gateway.settings.lists import Binds, Fields, Networks
-from gateway.settings.mounts import Interface, Lifespan, Mount, MountTable
-from gateway.settings.quantities import Level, Size
-from gateway.settings.texts import FilePath, Host, ImportString, LogConfig, RootPath
+from gateway.settings.lists import Binds, Directories, Fields, Networks, Patterns
+from gateway.settings.mounts import Interface, Lifespan, Mount, MountTable, is_plain
+from gateway.settings.quantities import Duration, Level, Mode, Size, WorkerCount
+from gateway.settings.texts import (
+    Account,
+    FilePath,
+    Host,
+    ImportString,
+    LogConfig,
+    LogFile,
+    NewFile,
+    Reference,
+    RootPath,
+)
 
-__all__ = ["GROUPS", "SETTINGS", "Settings"]
+__all__ = ["GROUPS", "PARENTAL", "SETTINGS", "Settings"]
 
 Limit: TypeAlias = Annotated[int | None, Integer(low=1, zero_is_none=True)]
+Within: TypeAlias = Annotated[float | None, Duration(zero_is_none=True)]
 
 _APPS: Final = "Applications"
 _ADDRESS: Final = "Address"
+_PROCESSES: Final = "Processes"
+_DEVELOPMENT: Final = "Development"
 _WORK: Final = "Serving"
 _LIMITS: Final = "Limits and timeouts"
 _LOGS: Final = "Logging"
 _PROXY: Final = "Behind a proxy"
 
-GROUPS: Final = (_APPS, _ADDRESS, _WORK, _LIMITS, _LOGS, _PROXY)
+GROUPS: Final = (_APPS, _ADDRESS, _PROCESSES, _DEVELOPMENT, _WORK, _LIMITS, _LOGS, _PROXY)
 """The chapters of the help and the documentation, in order."""
+
+PARENTAL: Final = (
+    "workers",
+    "reload",
+    "preload",
+    "health_bind",
+    "limit_worker_age",
+    "limit_worker_memory",
+)
+"""What only a process above the workers can do; `workers` when it is not 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,8 +136,8 @@ class Settings:
         tuple[str, ...],
         Binds(),
         Setting(
-            help="Listen here: host:port, [::]:port, unix:/path or fd://N; repeatable. "
-            "A later --host or --port changes the first host:port.",
+            help="Listen here: host:port, [::]:port, unix:/path, fd://N or systemd:NAME; "
+            "repeatable. A later --host or --port changes the first host:port.",
             why="Empty means uds, fd, or host and port.",
             group=_ADDRESS,
             aliases=("b",),
@@ -147,6 +170,16 @@ class Settings:
         str | None,
         Setting(help="Listen on this UNIX socket.", group=_ADDRESS, metavar="PATH", common=True),
     ] = None
+    uds_permissions: Annotated[
+        int,
+        Mode(),
+        Setting(
+            help="Permissions of the UNIX sockets this server makes.",
+            why="uvicorn's: a proxy under another account can connect. The directory decides who "
+            "may reach it (gunicorn and hypercorn: what umask leaves).",
+            group=_ADDRESS,
+        ),
+    ] = 0o666
     fd: Annotated[
         int | None,
         Setting(help="Listen on this inherited file descriptor.", group=_ADDRESS),
@@ -161,6 +194,237 @@ class Settings:
             group=_ADDRESS,
         ),
     ] = 2048
+    reuse_port: Annotated[
+        bool,
+        Setting(
+            help="Give every worker a TCP socket of its own (SO_REUSEPORT).",
+            why="The kernel then spreads connections evenly, but those that wait at a worker that "
+            "ends are lost, unless net.ipv4.tcp_migrate_req is on; one shared socket loses none.",
+            group=_ADDRESS,
+        ),
+    ] = False
+
+    workers: Annotated[
+        int | Literal["auto"],
+        WorkerCount(),
+        Setting(
+            help="Processes that serve; auto is one for each usable core (affinity, cgroup quota).",
+            why="What every peer takes: one process needs no process above it and no import "
+            "string. WEB_CONCURRENCY in the environment replaces it. With reload it is 1.",
+            group=_PROCESSES,
+            aliases=("w",),
+            common=True,
+        ),
+    ] = 1
+    supervise: Annotated[
+        bool | None,
+        Setting(
+            help="Run the workers, even a single one, below a process that replaces them.",
+            why="None does where something asks for it: several workers, reload, preload, "
+            "health-bind, or a limit after which a worker is replaced. Under systemd or in a "
+            "container that restarts, one process alone is less to watch.",
+            group=_PROCESSES,
+        ),
+    ] = None
+    preload: Annotated[
+        bool,
+        Setting(
+            help="Import the applications once and fork the workers from there.",
+            why="Saves memory and time per worker, but whatever an import opens or starts is "
+            "shared or lost; a check refuses threads and open sockets (gunicorn has none).",
+            group=_PROCESSES,
+        ),
+    ] = False
+    timeout_worker: Annotated[
+        float | None,
+        Duration(low=1, zero_is_none=True),
+        Setting(
+            help="Replace a worker whose event loop is silent for this long, and log where it "
+            "hangs; 0 never does.",
+            why="A loop that answers nobody for 10 s is of no use to a client. Threads of a WSGI "
+            "mount may take as long as they like. Below 1 s, twice the time between two reports of "
+            "a healthy worker, it would replace those (gunicorn: 30 s; uvicorn's 5 s are answered "
+            "by a thread, a blocked loop goes unseen).",
+            group=_PROCESSES,
+            aliases=("timeout", "timeout-worker-healthcheck", "t"),
+        ),
+    ] = 10.0
+    limit_max_requests: Annotated[
+        Limit,
+        Setting(
+            help="Replace a worker after this many requests; with supervise off the server stops.",
+            why="Only useful for applications that leak.",
+            group=_PROCESSES,
+            aliases=("max-requests",),
+        ),
+    ] = None
+    limit_max_requests_jitter: Annotated[
+        int | None,
+        Integer(low=0),
+        Setting(
+            help="Add a random number of requests up to this to limit-max-requests.",
+            why="None is a tenth of it: workers that started together do not leave together "
+            "(uvicorn and gunicorn: 0, so they do).",
+            group=_PROCESSES,
+            aliases=("max-requests-jitter",),
+        ),
+    ] = None
+    limit_worker_age: Annotated[
+        Within,
+        Setting(
+            help="Replace a worker after this time.",
+            why="As limit-max-requests, for applications that leak without requests.",
+            group=_PROCESSES,
+            aliases=("workers-lifetime",),
+        ),
+    ] = None
+    limit_worker_age_jitter: Annotated[
+        float | None,
+        Duration(),
+        Setting(
+            help="Add a random time up to this to limit-worker-age.",
+            why="None is a tenth of it (granian has none).",
+            group=_PROCESSES,
+        ),
+    ] = None
+    limit_worker_memory: Annotated[
+        int | None,
+        Size(low=16 << 20, zero_is_none=True),
+        Setting(
+            help="Replace a worker that uses more memory (RSS) than this.",
+            why="The right size depends on the application alone. At least 16MiB, which an empty "
+            "interpreter takes: 512 without a unit is a slip (granian's workers-max-rss counts "
+            "in MiB).",
+            group=_PROCESSES,
+        ),
+    ] = None
+    limit_worker_memory_jitter: Annotated[
+        int | None,
+        Size(),
+        Setting(
+            help="Add a random size up to this to limit-worker-memory.",
+            why="None is a tenth of it.",
+            group=_PROCESSES,
+        ),
+    ] = None
+    health_bind: Annotated[
+        tuple[str, ...],
+        Binds(),
+        Setting(
+            help="Answer /live and /ready here, apart from the applications; written as bind, "
+            "repeatable.",
+            why="Empty is nowhere: one more open port is the operator's decision.",
+            group=_PROCESSES,
+        ),
+    ] = ()
+    drain_delay: Annotated[
+        Seconds,
+        Setting(
+            help="When stopping, go on serving for this long after /ready says no.",
+            why="Only a balancer that polls needs it. It comes before timeout-graceful-shutdown; "
+            "Kubernetes kills 30 s after TERM, so both together should stay below.",
+            group=_PROCESSES,
+        ),
+    ] = 0.0
+    hooks: Annotated[
+        str | None,
+        Reference(),
+        Setting(
+            help="Import string of a module or object whose on_start, on_ready, on_worker_start, "
+            "on_worker_exit, on_reload and on_stop, as far as it has them, are called then.",
+            group=_PROCESSES,
+        ),
+    ] = None
+    pid_file: Annotated[
+        str | None,
+        NewFile(),
+        Setting(
+            help="Write the process id to this file and remove it at the end.",
+            group=_PROCESSES,
+            aliases=("pid", "pidfile", "p"),
+        ),
+    ] = None
+    user: Annotated[
+        str | None,
+        Account(),
+        Setting(
+            help="Bind as root, then run the applications as this user.",
+            why="None keeps who started it. systemd's User= needs no root at all.",
+            group=_PROCESSES,
+            aliases=("u",),
+        ),
+    ] = None
+    group: Annotated[
+        str | None,
+        Account(),
+        Setting(
+            help="Bind as root, then run the applications as this group.",
+            why="None is the user's own.",
+            group=_PROCESSES,
+            aliases=("g",),
+        ),
+    ] = None
+    umask: Annotated[
+        int | None,
+        Mode(),
+        Setting(
+            help="Permissions that new files do not get.",
+            why="None keeps the one inherited (gunicorn: 0, so that every file is writable by "
+            "all).",
+            group=_PROCESSES,
+            aliases=("m",),
+        ),
+    ] = None
+
+    reload: Annotated[
+        bool,
+        Setting(
+            help="Start the worker again when a file changes; one worker, whatever workers says.",
+            why="gateway dev turns it on, and is for development.",
+            group=_DEVELOPMENT,
+            common=True,
+        ),
+    ] = False
+    reload_dirs: Annotated[
+        tuple[str, ...],
+        Directories(),
+        Setting(
+            help="Watch this directory; repeatable.",
+            why="Empty is the working directory, as in uvicorn.",
+            group=_DEVELOPMENT,
+            flag="reload-dir",
+            aliases=("reload-paths",),
+        ),
+    ] = ()
+    reload_includes: Annotated[
+        tuple[str, ...],
+        Patterns(),
+        Setting(
+            help="Watch files of this pattern as well; repeatable.",
+            why="Empty is Python files alone (*.py), as in uvicorn.",
+            group=_DEVELOPMENT,
+            flag="reload-include",
+        ),
+    ] = ()
+    reload_excludes: Annotated[
+        tuple[str, ...],
+        Patterns(),
+        Setting(
+            help="Leave out files and directories of this pattern; repeatable.",
+            why="Hidden files, .py[cod], .sw.* and ~* are left out anyway, as in uvicorn.",
+            group=_DEVELOPMENT,
+            flag="reload-exclude",
+        ),
+    ] = ()
+    reload_delay: Annotated[
+        Seconds,
+        Setting(
+            help="Time between two looks at the files.",
+            why="uvicorn's. A save that writes several files is one change.",
+            group=_DEVELOPMENT,
+            aliases=("reload-tick",),
+        ),
+    ] = 0.25
 
     loop: Annotated[
         Literal["auto", "asyncio", "uvloop"],
@@ -277,15 +541,6 @@ class Settings:
             common=True,
         ),
     ] = None
-    limit_max_requests: Annotated[
-        Limit,
-        Setting(
-            help="Stop, gracefully, after this many requests.",
-            why="Only useful for applications that leak, below something that starts them again.",
-            group=_LIMITS,
-            aliases=("max-requests",),
-        ),
-    ] = None
     limit_head_size: Annotated[
         Bytes,
         Size(low=1024),
@@ -322,7 +577,7 @@ class Settings:
     access_log: Annotated[
         bool,
         Setting(
-            help="Log every request to stdout.",
+            help="Log every request, to stdout or access-log-file.",
             why="The first thing asked for when something goes wrong; written in batches.",
             group=_LOGS,
             common=True,
@@ -339,6 +594,27 @@ class Settings:
             common=True,
         ),
     ] = "default"
+    log_file: Annotated[
+        str | None,
+        LogFile(),
+        Setting(
+            help="Append the server's log to this file; '-' is stderr.",
+            why="None is stderr, where service managers and containers collect it. "
+            "USR1 opens the file anew, for logrotate.",
+            group=_LOGS,
+            aliases=("error-logfile", "errorlog"),
+        ),
+    ] = None
+    access_log_file: Annotated[
+        str | None,
+        LogFile(),
+        Setting(
+            help="Append the access log to this file; '-' is stdout.",
+            why="None is stdout. USR1 opens the file anew, for logrotate.",
+            group=_LOGS,
+            aliases=("access-logfile", "accesslog"),
+        ),
+    ] = None
     log_config: Annotated[
         str | Mapping[str, object] | None,
         LogConfig(),
@@ -364,7 +640,6 @@ class Settings:
             "trusted peers.",
             why="Safe, as only forwarded-allow-ips are believed.",
             group=_PROXY,
-            common=True,
         ),
     ] = True
     forwarded_allow_ips: Annotated[
@@ -399,6 +674,44 @@ class Settings:
         if self.fd is not None:
             return (Bind(fd=self.fd),)
         return (Bind(host=self.host.strip("[]"), port=self.port),)
+
+    @property
+    def health_addresses(self) -> tuple[Bind, ...]:
+        """Where /live and /ready answer: `health_bind`."""
+        return tuple(map(Bind.parse, self.health_bind))
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """What is given as a Python object: "app", "mounts./api", "callback_notify".
+
+        No other process can have it: a worker is a fresh interpreter, which imports by name.
+        """
+        found = [name for name in ("app", "callback_notify") if not is_plain(getattr(self, name))]
+        for mount in self.mounts:
+            if not (mount.key == "/" and "app" in found) and not mount.is_plain:
+                found.append(f"mounts.{mount.key}")
+        if not is_plain(self.log_config):
+            found.append("log_config")
+        return tuple(found)
+
+    @property
+    def parental(self) -> tuple[str, ...]:
+        """The settings among `PARENTAL` that ask for a process above the workers."""
+        return tuple(name for name in PARENTAL if getattr(self, name) != SETTINGS[name].default)
+
+    @property
+    def supervised(self) -> bool:
+        """Whether a process above the workers starts and replaces them.
+
+        limit_max_requests alone asks for it too, or the server would just be gone at the limit
+        (uvicorn's single process is); but not for what is given as an object, which only this
+        process has.
+        """
+        if self.supervise is not None:
+            return self.supervise
+        if self.limit_max_requests is not None and not self.objects:
+            return True
+        return bool(self.parental)
 
 
 SETTINGS: Final[Mapping[str, Field]] = declared(Settings)

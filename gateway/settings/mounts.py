@@ -5,13 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date, time
 from typing import Annotated, Final, Literal, TypeAlias
 
 from gateway.settings.declare import INHERITED, Setting
 from gateway.settings.kinds import Integer, Invalid, Kind, Schema
 from gateway.settings.texts import ImportString, RootPath
 
-__all__ = ["Interface", "Lifespan", "Middleware", "Mount", "MountTable", "Stack", "split_key"]
+__all__ = [
+    "Interface",
+    "Lifespan",
+    "Middleware",
+    "Mount",
+    "MountTable",
+    "Stack",
+    "is_plain",
+    "split_key",
+]
 
 Interface: TypeAlias = Literal["auto", "asgi3", "asgi2", "wsgi"]
 Lifespan: TypeAlias = Literal["auto", "on", "off"]
@@ -139,6 +149,21 @@ class Mount:
         if (name := getattr(app, "__qualname__", None)) is not None:
             return f"{getattr(app, '__module__', '?')}:{name}"
         return f"a {type(app).__module__}.{type(app).__qualname__}"
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether another process can have this mount: it names its application, as a file does."""
+        wrapped = all(is_plain(each.use) and is_plain(each.options) for each in self.middleware)
+        return is_plain(self.app) and wrapped
+
+
+def is_plain(value: object) -> bool:
+    """Whether the value is one that a file could hold, all the way down."""
+    if isinstance(value, Mapping):
+        return all(is_plain(each) for each in value.values())
+    if isinstance(value, (list, tuple)):
+        return all(map(is_plain, value))
+    return value is None or isinstance(value, (str, int, float, date, time))
 
 
 def split_key(key: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Kinds with a unit: levels, times, sizes."""
+"""Kinds of number with a writing of their own: levels, times, sizes, worker counts, modes."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import re
 from typing import Final
 
 from gateway.log import LEVELS
-from gateway.settings.kinds import Invalid, Kind, Schema, suggest
+from gateway.settings.kinds import Integer, Invalid, Kind, Schema, suggest
 
-__all__ = ["Duration", "Level", "Size"]
+__all__ = ["Duration", "Level", "Mode", "Size", "WorkerCount"]
 
 _DURATION: Final = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+)ms)?")
+_OCTAL: Final = re.compile(r"(?:0o?)?[0-7]{1,4}")
 _SIZE: Final = re.compile(r"(\d+)\s*(?:([kmg])(?:i?b)?|b)?", re.IGNORECASE)
 _SIZE_STEP: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
@@ -39,19 +40,31 @@ class Level(Kind):
 
 
 class Duration(Kind):
-    """Seconds: ``30s``, ``1m30s``, ``500ms``, or a bare number."""
+    """Seconds: ``30s``, ``1m30s``, ``500ms``, or a bare number.
+
+    low: the shortest. zero_is_none: 0 means none, as in gunicorn's ``--timeout 0``.
+    """
 
     metavar = "SECONDS"
     python = "float | str"
+
+    def __init__(self, low: float = 0, zero_is_none: bool = False) -> None:
+        self.low = low
+        self.zero_is_none = zero_is_none
 
     def read(self, value: object) -> object:
         if isinstance(value, str):
             value = self._seconds(value.strip().lower())
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             seconds = float(value)
-            if math.isfinite(seconds) and seconds >= 0:
+            if seconds == 0 and self.zero_is_none:
+                return None
+            if math.isfinite(seconds) and seconds >= self.low:
                 return seconds
-        raise Invalid("a duration such as 30s, 1m30s or 500ms")
+        if not self.low:
+            raise Invalid("a duration such as 30s, 1m30s or 500ms")
+        none = ", or 0 for none" if self.zero_is_none else ""
+        raise Invalid(f"a duration of at least {self.show(self.low)} such as 30s{none}")
 
     def _seconds(self, text: str) -> float | None:
         if re.fullmatch(r"\d+(\.\d+)?", text):
@@ -66,9 +79,9 @@ class Duration(Kind):
         seconds = float(str(value))
         if 0 < seconds < 1:
             return f"{seconds * 1000:g}ms"
-        minutes, rest = divmod(seconds, 60)
-        if minutes and not rest:
-            return f"{minutes:g}m"
+        for unit, step in (("h", 3600), ("m", 60)):
+            if seconds and seconds % step == 0:
+                return f"{seconds // step:g}{unit}"
         return f"{seconds:g}s"
 
     def schema(self) -> Schema:
@@ -76,21 +89,29 @@ class Duration(Kind):
 
 
 class Size(Kind):
-    """Bytes: ``16MiB``, ``64k`` (always powers of 1024), or a bare number."""
+    """Bytes: ``16MiB``, ``64k`` (always powers of 1024), or a bare number.
+
+    low: the smallest. zero_is_none: 0 means none.
+    """
 
     metavar = "BYTES"
     python = "int | str"
 
-    def __init__(self, low: int = 0) -> None:
+    def __init__(self, low: int = 0, zero_is_none: bool = False) -> None:
         self.low = low
+        self.zero_is_none = zero_is_none
 
     def read(self, value: object) -> object:
         if isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
             value = int(match[1]) * _SIZE_STEP[(match[2] or "").lower()]
-        if isinstance(value, int) and not isinstance(value, bool) and value >= self.low:
-            return value
+        if isinstance(value, int) and not isinstance(value, bool):
+            if value == 0 and self.zero_is_none:
+                return None
+            if value >= self.low:
+                return value
         least = f" of at least {self.show(self.low)}" if self.low else ""
-        raise Invalid(f"a size{least} such as 16MiB or 64k")
+        none = ", or 0 for none" if self.zero_is_none else ""
+        raise Invalid(f"a size{least} such as {'256MiB' if none else '16MiB or 64k'}{none}")
 
     def show(self, value: object) -> str:
         size = int(str(value))
@@ -100,4 +121,48 @@ class Size(Kind):
         return str(size)
 
     def schema(self) -> Schema:
-        return {"anyOf": [{"type": "integer", "minimum": self.low}, {"type": "string"}]}
+        low = 0 if self.zero_is_none else self.low
+        return {"anyOf": [{"type": "integer", "minimum": low}, {"type": "string"}]}
+
+
+class WorkerCount(Kind):
+    """``auto``, or how many."""
+
+    metavar = "N|auto"
+    python = 'int | Literal["auto"]'
+
+    def read(self, value: object) -> object:
+        if value == "auto":
+            return value
+        try:
+            return Integer(low=1).read(value)
+        except Invalid as error:
+            raise Invalid(f"auto or {error.expected}") from None
+
+    def schema(self) -> Schema:
+        return {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string"}]}
+
+
+class Mode(Kind):
+    """Permissions as chmod writes them: ``660``, ``0660`` and ``0o660`` are the same, 0o660.
+
+    `spelled`: a file's number is read as it is written, or ``umask = 22`` would silently be 0o26.
+    """
+
+    metavar = "OCTAL"
+    python = "int | str"
+    spelled = True
+
+    def read(self, value: object) -> object:
+        if isinstance(value, str) and _OCTAL.fullmatch(value.strip()):
+            value = int(value.strip().removeprefix("0o"), 8)
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 0o777:
+            return value
+        octal = isinstance(value, int) and _OCTAL.fullmatch(str(value))
+        raise Invalid("octal permissions such as 0o660", f"write 0o{value}" if octal else "")
+
+    def show(self, value: object) -> str:
+        return f"0o{value:o}" if isinstance(value, int) else str(value)
+
+    def schema(self) -> Schema:
+        return {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string"}]}

@@ -58,7 +58,8 @@ class Words(Source):
 class TomlFile(Source):
     """A gateway.toml, or the ``[tool.gateway]`` table of a pyproject.toml.
 
-    path: the file. shown: how messages name it. table: its settings.
+    path: the file. shown: how messages name it. table: its settings, without the table [dev].
+    dev: what [dev] lays over them, None where there is none.
     """
 
     def __init__(self, path: FilePath, shown: str, prefix: Path = ()) -> None:
@@ -73,6 +74,7 @@ class TomlFile(Source):
         except OSError as error:
             reason = error.strerror or str(error)
             raise ConfigError(f"{shown}: {reason[:1].lower()}{reason[1:]}") from None
+        self._text = text
         self._lines = Lines(text)
         try:
             document: object = tomllib.loads(text)
@@ -82,13 +84,20 @@ class TomlFile(Source):
         for name in prefix:
             document = document.get(name) if isinstance(document, dict) else None
         self.found = document is not None
-        self.table: Mapping[str, object] = document if isinstance(document, dict) else {}
+        table: dict[str, object] = document if isinstance(document, dict) else {}
+        self.dev = table.pop("dev", None)
+        self.table: Mapping[str, object] = table
 
     def name(self, path: Path) -> str:
         return f"'{path[-1]}'" if path else self.shown
 
     def origin(self, path: Path) -> str:
         return f"{self.shown}:{self.line(path)}"
+
+    def written(self, path: Path) -> str:
+        """The value as the file has it: "0o660", not 432."""
+        span = self._places[(*self._prefix, *path)].value
+        return self._text[span.start : span.end]
 
     def line(self, path: Path) -> int:
         return self._lines.place(self._places[(*self._prefix, *path)].key.start)[0]

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import ClassVar
 
 from gateway.settings.kinds import Invalid, Kind, Schema, Text
 
-__all__ = ["FilePath", "Host", "ImportString", "LogConfig", "RootPath", "complete"]
+__all__ = [
+    "Account",
+    "FilePath",
+    "Host",
+    "ImportString",
+    "LogConfig",
+    "LogFile",
+    "NewFile",
+    "Reference",
+    "RootPath",
+    "complete",
+]
 
 
 def complete(module: str) -> str:
@@ -17,16 +29,51 @@ def complete(module: str) -> str:
 
 
 class FilePath(Text):
-    """A path; in a file it is relative to the file, else to the working directory."""
+    """A path; in a file it is relative to the file, else to the working directory.
+
+    exists: it must, or the setting is wrong.
+    """
 
     metavar = "PATH"
     python = "str | os.PathLike[str]"
+    exists: ClassVar[bool] = True
 
     def read(self, value: object) -> object:
         path = value.__fspath__() if hasattr(value, "__fspath__") else value
         if isinstance(path, str) and "\0" not in path:
             return path
         raise Invalid("a path")
+
+
+class NewFile(FilePath):
+    """A path that need not exist yet."""
+
+    metavar = "FILE"
+    exists = False
+
+
+class LogFile(NewFile):
+    """A file to write to; ``-`` is none, the standard stream, as in gunicorn."""
+
+    def read(self, value: object) -> object:
+        return None if value == "-" else super().read(value)
+
+
+class Account(Text):
+    """A user or a group of the system, by name or number."""
+
+    metavar = "NAME"
+    python = "str | int"
+
+    def read(self, value: object) -> object:
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+            return str(value)
+        if isinstance(value, str) and re.fullmatch(r"[^\s:/\0]+", value):
+            return value
+        raise Invalid("a name or a number")
+
+    def schema(self) -> Schema:
+        return {"type": ["string", "integer"]}
 
 
 class Host(Text):
@@ -77,6 +124,19 @@ class ImportString(Kind):
 
     def show(self, value: object) -> str:
         return value if isinstance(value, str) else repr(value)
+
+
+class Reference(Text):
+    """A ``package.module``, or ``package.module:attribute`` of something that is no application."""
+
+    metavar = "MODULE[:NAME]"
+
+    def read(self, value: object) -> object:
+        module, colon, name = value.partition(":") if isinstance(value, str) else ("", "", "")
+        names = [*module.split("."), *(name.split(".") if colon else ())]
+        if all(map(str.isidentifier, names)):
+            return value
+        raise Invalid("an import string, module or module:attribute")
 
 
 class LogConfig(FilePath):

@@ -70,8 +70,15 @@ def test_keywords_are_the_settings():
 def test_the_schema_knows_exactly_the_keys_of_a_file():
     properties = schema()["properties"]
 
-    assert set(properties) == {each.key for each in SETTINGS.values() if not each.python_only}
+    keys = {each.key for each in SETTINGS.values() if not each.python_only}
+    assert set(properties) == keys | {"dev"}
     json.dumps(properties)
+
+
+def test_the_schema_knows_the_table_of_gateway_dev():
+    layers = schema()["properties"]["dev"]["allOf"]
+
+    assert layers == [{"$ref": "#"}, {"not": {"required": ["dev"]}}]
 
 
 def test_the_mounts_in_the_page_can_be_loaded(tmp_path):

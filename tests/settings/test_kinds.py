@@ -1,13 +1,16 @@
+from datetime import date
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.settings.bind import Bind
 from gateway.settings.kinds import Choice, Flag, Integer, Invalid, suggest
-from gateway.settings.lists import Binds, Fields, Networks
-from gateway.settings.mounts import Middleware, Stack, split_key
-from gateway.settings.quantities import Duration, Level, Size
-from gateway.settings.texts import Host, ImportString, RootPath
+from gateway.settings.lists import Binds, Directories, Fields, Networks, Patterns
+from gateway.settings.mounts import Middleware, Stack, is_plain, split_key
+from gateway.settings.quantities import Duration, Level, Mode, Size, WorkerCount
+from gateway.settings.texts import Account, Host, ImportString, LogFile, Reference, RootPath
 
 
 @pytest.mark.parametrize(
@@ -69,6 +72,125 @@ def test_a_shown_size_reads_as_itself(size):
 def test_what_is_no_size(written):
     with pytest.raises(Invalid):
         Size().read(written)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(43200.0, "12h"), (90.0, "90s"), (120.0, "2m"), (0.0, "0s")]
+)
+def test_a_duration_is_shown_in_its_largest_whole_unit(seconds, shown):
+    assert Duration().show(seconds) == shown
+
+
+def test_a_time_or_size_of_zero_may_mean_none():
+    assert Duration(low=1, zero_is_none=True).read("0") is None
+    assert Duration(low=1, zero_is_none=True).read("0s") is None
+    assert Size(low=1024, zero_is_none=True).read(0) is None
+    assert Duration().read(0) == 0.0
+    assert Size().read("0") == 0
+
+
+def test_the_least_time_and_size_are_said():
+    with pytest.raises(Invalid, match="a duration of at least 1s such as 30s, or 0 for none"):
+        Duration(low=1, zero_is_none=True).read("900ms")
+    with pytest.raises(Invalid, match="a size of at least 16MiB such as 256MiB, or 0 for none"):
+        Size(low=16 << 20, zero_is_none=True).read(512)
+
+
+@pytest.mark.parametrize(("written", "count"), [("auto", "auto"), ("4", 4), (1, 1)])
+def test_worker_counts(written, count):
+    assert WorkerCount().read(written) == count
+
+
+@pytest.mark.parametrize("written", [0, "0", -1, "many", "", 1.5, True, None])
+def test_what_is_no_worker_count(written):
+    with pytest.raises(Invalid, match="auto or a whole number of at least 1"):
+        WorkerCount().read(written)
+
+
+@pytest.mark.parametrize(
+    ("written", "mode"),
+    [
+        ("660", 0o660),
+        ("0660", 0o660),
+        ("0o660", 0o660),
+        (" 22 ", 0o22),
+        ("0", 0),
+        ("7", 7),
+        (0o660, 0o660),
+    ],
+)
+def test_permissions_are_octal(written, mode):
+    assert Mode().read(written) == mode
+
+
+@pytest.mark.parametrize("written", ["888", "0x1f", "1777", "rw-", "", -1, 0o1000, True, 1.5, None])
+def test_what_is_no_permission(written):
+    with pytest.raises(Invalid, match="octal permissions such as 0o660"):
+        Mode().read(written)
+
+
+def test_a_decimal_number_that_looks_octal_is_told_apart():
+    with pytest.raises(Invalid) as caught:
+        Mode().read(660)
+
+    assert caught.value.hint == "write 0o660"
+
+
+@given(st.integers(0, 0o777))
+def test_a_shown_permission_reads_as_itself(mode):
+    assert Mode().read(Mode().show(mode)) == mode
+
+
+@pytest.mark.parametrize(
+    ("written", "name"), [("www-data", "www-data"), (33, "33"), ("33", "33"), (0, "0")]
+)
+def test_accounts(written, name):
+    assert Account().read(written) == name
+
+
+@pytest.mark.parametrize("written", ["", "a b", "www:www", "/etc", -1, True, 1.5])
+def test_what_is_no_account(written):
+    with pytest.raises(Invalid, match="a name or a number"):
+        Account().read(written)
+
+
+def test_a_dash_is_the_standard_stream():
+    assert LogFile().read("-") is None
+    assert LogFile().read("x.log") == "x.log"
+    assert LogFile().read(Path("x.log")) == "x.log"
+
+
+@pytest.mark.parametrize("written", ["hooks", "hooks:server", "site.hooks:Hooks.live"])
+def test_references(written):
+    assert Reference().read(written) == written
+
+
+@pytest.mark.parametrize("written", ["hooks:", ":x", "a-b:x", "a:b()", "", 5, print])
+def test_what_is_no_reference(written):
+    with pytest.raises(Invalid, match="an import string, module or module:attribute"):
+        Reference().read(written)
+
+
+def test_patterns_and_directories_from_one_text_or_several():
+    assert Patterns().read("*.html, *.css") == ("*.html", "*.css")
+    assert Patterns().read(["{a,b}/*"]) == ("{a,b}/*",)
+    assert Directories().read("src") == ("src",)
+    assert Directories().read(Path("src")) == ("src",)
+    assert Directories().read((Path("src"), "lib")) == ("src", "lib")
+
+
+@pytest.mark.parametrize("kind", [Patterns(), Directories()])
+def test_an_empty_item_is_pointed_at(kind):
+    with pytest.raises(Invalid) as caught:
+        kind.read(["a", ""])
+
+    assert caught.value.path == (1,)
+
+
+def test_what_a_file_could_hold_is_plain():
+    assert is_plain({"a": [1, 1.5, True, None, "x", date(2026, 1, 1)]})
+    assert not is_plain({"a": [print]})
+    assert not is_plain((object(),))
 
 
 def test_integers_keep_their_range():
@@ -163,6 +285,9 @@ def test_an_application_may_be_an_object_or_a_call():
         ("unix:///run/a.sock", Bind(path="/run/a.sock")),
         ("unix:a.sock", Bind(path="a.sock")),
         ("fd://3", Bind(fd=3)),
+        ("systemd:web", Bind(name="web")),
+        ("systemd:my-site.socket", Bind(name="my-site.socket")),
+        ("systemd:", Bind(name="")),
     ],
 )
 def test_addresses(written, bind):
@@ -188,6 +313,9 @@ def test_addresses(written, bind):
         ("a b:1", ""),
         ("fd://x", "write fd:// and a number"),
         ("unix:", "write unix:/path"),
+        ("systemd:a:b", "write systemd: and the FileDescriptorName= of the socket unit"),
+        ("systemd:a b", "write systemd: and the FileDescriptorName= of the socket unit"),
+        ("systemd://web", "write 'systemd:web'"),
         ("", ""),
     ],
 )

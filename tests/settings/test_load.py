@@ -127,9 +127,30 @@ def test_a_variable_that_is_not_set_is_shown_in_its_place(place):
 
 def test_empty_variables_are_not_set(place):
     assert (
-        place(environ={"GATEWAY_PORT": "", "PORT": "", "FORWARDED_ALLOW_IPS": ""}).settings
+        place(
+            environ=dict.fromkeys(
+                ("GATEWAY_PORT", "PORT", "FORWARDED_ALLOW_IPS", "WEB_CONCURRENCY"), ""
+            )
+        ).settings
         == Settings()
     )
+
+
+def test_web_concurrency_is_the_number_of_workers_where_nobody_says_it(place):
+    environ = {"WEB_CONCURRENCY": "3"}
+
+    loaded = place(environ=environ)
+
+    assert (loaded.settings.workers, loaded.origins["workers"]) == (
+        3,
+        "environment WEB_CONCURRENCY",
+    )
+    assert place(environ=environ, argv_values={"workers": "1"}).settings.workers == 1
+    assert place("workers = 'auto'", environ=environ).settings.workers == "auto"
+
+
+def test_the_index_of_a_worker_is_no_slip(place):
+    assert place(environ={"GATEWAY_WORKER_ID": "0"}).settings == Settings()
 
 
 def test_what_kubernetes_and_cgi_set_is_not_ours(place):
@@ -155,6 +176,10 @@ def test_a_slip_in_a_variable_is_a_problem(place):
     [
         ({"GATEWAY_PORT": "x"}, "GATEWAY_PORT must be a whole number from 0 to 65535, not 'x'"),
         ({"PORT": "x"}, "PORT must be a whole number from 0 to 65535, not 'x'"),
+        (
+            {"WEB_CONCURRENCY": "x"},
+            "WEB_CONCURRENCY must be auto or a whole number of at least 1, not 'x'",
+        ),
         (
             {"FORWARDED_ALLOW_IPS": "1.2.3/8"},
             "FORWARDED_ALLOW_IPS must be a list of IP addresses and networks, or '*', not '1.2.3/8'",
@@ -194,13 +219,13 @@ def test_keywords_of_none_are_not_given(place):
 def test_keywords_of_uvicorn_that_ask_for_nothing_are_accepted(place):
     assert (
         place(
-            overrides={"workers": 1, "reload": False, "ssl_keyfile": None, "reload_dirs": []}
+            overrides={"workers": 1, "reload": False, "ssl_keyfile": None, "http2": False}
         ).settings
         == Settings()
     )
 
 
-@pytest.mark.parametrize("keyword", ["reload", "ws_max_size", "ssl_keyfile", "http2"])
+@pytest.mark.parametrize("keyword", ["ws_max_size", "ssl_keyfile", "http2"])
 def test_keywords_of_uvicorn_that_are_missing_here_are_refused(place, keyword):
     text = _problem(place, overrides={keyword: "x"})
 
@@ -390,3 +415,44 @@ def test_a_path_that_does_not_exist_is_a_problem(place):
     text = _problem(place, argv_values={"env_file": ".env"})
 
     assert text.startswith("--env-file is '.env', which does not exist")
+
+
+@pytest.mark.parametrize("name", ["pid_file", "log_file", "access_log_file"])
+def test_a_file_that_is_written_need_not_exist(place, name):
+    (place.path / "site").mkdir()
+    (place.path / "site/gateway.toml").write_text(f"{name} = 'run/x'")
+
+    loaded = place(config="site/gateway.toml")
+
+    assert getattr(loaded.settings, name) == str(place.path / "site/run/x")
+    assert getattr(place(argv_values={name: "run/x"}).settings, name) == "run/x"
+
+
+def test_a_dash_on_the_command_line_takes_back_the_log_file_of_the_file(place):
+    assert place("log-file = 'x.log'", argv_values={"log_file": "-"}).settings.log_file is None
+
+
+def test_watched_directories_are_relative_to_the_file(place):
+    (place.path / "site/src").mkdir(parents=True)
+    (place.path / "site/gateway.toml").write_text("reload-dirs = ['src', '.']")
+
+    watched = place(config="site/gateway.toml").settings.reload_dirs
+
+    assert watched == (str(place.path / "site/src"), str(place.path / "site"))
+
+
+def test_a_watched_directory_that_does_not_exist_is_a_problem(place):
+    text = _problem(place, argv_values={"reload_dirs": ("scr",)})
+
+    assert text.startswith("--reload-dir is 'scr', which does not exist")
+
+
+def test_permissions_in_a_file_are_read_as_they_are_written(place):
+    settings = place("umask = 22\nuds-permissions = 0o660").settings
+
+    assert (settings.umask, settings.uds_permissions) == (0o22, 0o660)
+
+
+def test_a_file_is_read_again_by_every_load(place):
+    assert place("workers = 2").settings.workers == 2
+    assert place("workers = 3").settings.workers == 3
