@@ -8,13 +8,14 @@ and ``gateway.access`` (one line per request; stdout). The library `logging` is 
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Mapping
 from typing import Final, Protocol, TextIO
 
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, StartError
 from gateway.log_config import apply_config
+from gateway.log_files import LogFileHandler, reopen_logs
+from gateway.log_format import TRACE, LevelFormatter, RecordFactory, escape, wants_color
 
 __all__ = [
     "LEVELS",
@@ -24,10 +25,9 @@ __all__ = [
     "configure",
     "escape",
     "log_app_error",
+    "reopen_logs",
     "wants_color",
 ]
-
-TRACE: Final = 5
 
 LEVELS: Final[dict[str, int]] = {
     "critical": logging.CRITICAL,
@@ -42,23 +42,6 @@ LEVELS: Final[dict[str, int]] = {
 _ROOT: Final = logging.getLogger("gateway")
 _ERROR: Final = logging.getLogger("gateway.error")
 _ACCESS: Final = logging.getLogger("gateway.access")
-
-_COLORS: Final = {
-    TRACE: "\x1b[34m",
-    logging.DEBUG: "\x1b[36m",
-    logging.INFO: "\x1b[32m",
-    logging.WARNING: "\x1b[33m",
-    logging.ERROR: "\x1b[31m",
-    logging.CRITICAL: "\x1b[1;31m",
-}
-_PLAIN: Final = "\x1b[0m"
-
-# C0 without tab and line feed, DEL, C1: what a terminal may act on (CVE-2020-7694).
-_CONTROLS: Final = {
-    code: f"\\x{code:02x}"
-    for code in (*range(0x20), 0x7F, *range(0x80, 0xA0))
-    if code not in (0x09, 0x0A)
-}
 
 
 class _HeadSeen(Protocol):
@@ -76,27 +59,6 @@ class _RequestSeen(Protocol):
     def head(self) -> _HeadSeen: ...
 
 
-class _LevelFormatter(logging.Formatter):
-    """``INFO:     message``; aligned, the level in color, the rest without control characters.
-
-    Message and traceback may quote what a client sent: an exception's text does, and so does what
-    an application writes to ``wsgi.errors``. Line feeds stay: hints and tracebacks need them.
-    """
-
-    def __init__(self, *, color: bool) -> None:
-        super().__init__()
-        self._color = color
-
-    def format(self, record: logging.LogRecord) -> str:
-        name = record.levelname
-        padding = " " * max(9 - len(name), 1)
-        if self._color:
-            name = f"{_COLORS.get(record.levelno, '')}{name}{_PLAIN}"
-        # Here rather than in formatMessage and its siblings: a traceback that another handler has
-        # formatted before comes from the record as it is.
-        return f"{name}:{padding}{super().format(record).translate(_CONTROLS)}"
-
-
 class _AccessHandler(logging.StreamHandler[TextIO]):
     """The default access handler; its class is how `access_stream` knows that it is ours."""
 
@@ -107,8 +69,14 @@ def configure(
     use_colors: bool | None = None,
     log_config: str | Mapping[str, object] | None = None,
     access_log: bool = True,
+    worker: int | None = None,
+    log_file: str | None = None,
+    access_log_file: str | None = None,
+    file_owner: tuple[int, int] | None = None,
 ) -> None:
     """Set up the three loggers. Call it once per process, before anything is logged.
+
+    Once more is fine where nobody writes access lines: a parent that reads its settings again.
 
     level: a name of `LEVELS` (any case) or a number. None is "info", and leaves the levels of a
         `log_config` alone; a given level wins over it, as ``--log-level`` does in uvicorn.
@@ -117,16 +85,38 @@ def configure(
         a file. An empty mapping configures nothing: the program around the server owns logging.
         Existing loggers are not disabled unless it says so, and those of the gateway never are.
     access_log: False silences ``gateway.access`` whatever the configuration.
+    worker: the index of this worker, None for a parent and for a server of one process. The default
+        shows it in every line for the operator; with a `log_config` every record of the process
+        has it as attribute ``worker`` ("-" for None).
+    log_file, access_log_file: where ``gateway.error`` and ``gateway.access`` go instead of stderr
+        and stdout; "-" and None leave them there, and ``/dev/stdout`` and ``/dev/stderr`` are the
+        streams themselves, because sockets (systemd's) cannot be opened. See `reopen_logs`.
+    file_owner: (uid, gid) for files that are made here; see `LogFileHandler`.
 
-    Raises `ConfigError` naming the file or key and what is wrong with it.
+    Raises `ConfigError` naming the file or key and what is wrong with it, also for a log file
+    beside a `log_config`; `StartError` if a log file cannot be opened.
     """
     logging.addLevelName(TRACE, "TRACE")
     number = None if level is None else _level_number(level)
     if log_config is None:
-        _configure_default(logging.INFO if number is None else number, use_colors)
+        errors = _error_handler(log_file, file_owner, use_colors, worker)
+        try:
+            access = _access_handler(access_log_file if access_log else None, file_owner)
+        except StartError:
+            errors.close()
+            raise
+        _forget_default()
+        _install_default(errors, access, logging.INFO if number is None else number)
+    elif _is_file(log_file) or _is_file(access_log_file):
+        setting = "log-file" if _is_file(log_file) else "access-log-file"
+        raise ConfigError(
+            f"{setting}: not with a log-config, which says itself where records go\n"
+            "  name the file there, in a handler of the class logging.FileHandler"
+        )
     else:
         if log_config:
             _forget_default()
+            _mark_records(worker)
             apply_config(log_config)
         for logger in (_ROOT, _ERROR, _ACCESS):
             logger.disabled = False
@@ -149,38 +139,11 @@ def access_stream() -> TextIO | None:
     through `logging` costs 7 µs, a line without it 1.
     """
     match _ACCESS.handlers:
-        case [_AccessHandler(stream=stream)] if not _ACCESS.filters and not _ACCESS.propagate:
+        case [_AccessHandler(stream=stream) | LogFileHandler(stream=stream)] if (
+            not _ACCESS.filters and not _ACCESS.propagate
+        ):
             return stream
     return None
-
-
-def wants_color(stream: TextIO | None, use_colors: bool | None = None) -> bool:
-    """Whether to color what goes to `stream`: the explicit wish, else NO_COLOR, FORCE_COLOR, a TTY.
-
-    A variable counts when it is not empty (no-color.org, force-color.org).
-    """
-    if use_colors is not None:
-        return use_colors
-    if os.environ.get("NO_COLOR"):
-        return False
-    if os.environ.get("FORCE_COLOR"):
-        return True
-    try:
-        return stream is not None and stream.isatty()
-    except ValueError:  # closed
-        return False
-
-
-def escape(text: str) -> str:
-    r"""`text` so that it stays on its line and inside double quotes, for every log.
-
-    Quotes and backslashes get a backslash; whatever is not printable (C0, DEL, C1, line and
-    paragraph separators, direction marks, lone surrogates) becomes ``\n``, ``\x1b``, ``\u202e``.
-    Reversible; text that needs nothing costs 0.1 µs.
-    """
-    if text.isprintable() and '"' not in text and "\\" not in text:
-        return text
-    return "".join([_escaped(character) for character in text])
 
 
 def log_app_error(request: _RequestSeen, error: BaseException) -> None:
@@ -198,14 +161,6 @@ def log_app_error(request: _RequestSeen, error: BaseException) -> None:
     )
 
 
-def _escaped(character: str) -> str:
-    if character == '"':
-        return '\\"'
-    if character.isprintable() and character != "\\":
-        return character
-    return character.encode("unicode_escape").decode("ascii")
-
-
 def _level_number(level: str | int) -> int:
     if isinstance(level, int):
         return level
@@ -215,16 +170,41 @@ def _level_number(level: str | int) -> int:
     return number
 
 
-def _configure_default(level: int, use_colors: bool | None) -> None:
-    errors = logging.StreamHandler(sys.stderr)
-    errors.setFormatter(_LevelFormatter(color=wants_color(sys.stderr, use_colors)))
+def _is_file(path: str | None) -> bool:
+    return path not in (None, "-", "/dev/stdout", "/dev/stderr")
+
+
+def _stream(path: str | None, default: TextIO) -> TextIO:
+    return {"/dev/stdout": sys.stdout, "/dev/stderr": sys.stderr}.get(path or "-", default)
+
+
+def _error_handler(
+    path: str | None, owner: tuple[int, int] | None, use_colors: bool | None, worker: int | None
+) -> logging.Handler:
+    handler: LogFileHandler | logging.StreamHandler[TextIO]
+    if path is not None and _is_file(path):
+        handler = LogFileHandler("log-file", path, owner=owner)
+    else:
+        handler = logging.StreamHandler(_stream(path, sys.stderr))
+    color = wants_color(handler.stream, use_colors)
+    handler.setFormatter(LevelFormatter(color=color, worker=worker))
+    return handler
+
+
+def _access_handler(path: str | None, owner: tuple[int, int] | None) -> logging.Handler:
+    if path is not None and _is_file(path):
+        return LogFileHandler("access-log-file", path, owner=owner)
+    return _AccessHandler(_stream(path, sys.stdout))
+
+
+def _install_default(errors: logging.Handler, access: logging.Handler, level: int) -> None:
     _ROOT.handlers = [errors]
     _ROOT.setLevel(level)
     _ROOT.propagate = False
     _ERROR.handlers = []
     _ERROR.setLevel(logging.NOTSET)
     _ERROR.propagate = True
-    _ACCESS.handlers = [_AccessHandler(sys.stdout)]
+    _ACCESS.handlers = [access]
     _ACCESS.setLevel(level)
     _ACCESS.propagate = False
     for logger in (_ROOT, _ERROR, _ACCESS):
@@ -235,9 +215,17 @@ def _forget_default() -> None:
     # dictConfig leaves a logger it does not mention as it is, with the handlers of an earlier call.
     for logger in (_ROOT, _ACCESS):
         for handler in logger.handlers[:]:
-            if isinstance(handler, _AccessHandler) or isinstance(
-                handler.formatter, _LevelFormatter
+            if isinstance(handler, (_AccessHandler, LogFileHandler)) or isinstance(
+                handler.formatter, LevelFormatter
             ):
                 logger.removeHandler(handler)
+                handler.close()
                 logger.setLevel(logging.NOTSET)
                 logger.propagate = True
+
+
+def _mark_records(worker: int | None) -> None:
+    factory = logging.getLogRecordFactory()
+    if isinstance(factory, RecordFactory):
+        factory = factory.inner
+    logging.setLogRecordFactory(RecordFactory(factory, worker))

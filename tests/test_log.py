@@ -19,7 +19,9 @@ LOGGERS = [logging.getLogger(name) for name in ("", "gateway", "gateway.error", 
 @pytest.fixture(autouse=True)
 def _restored_loggers():
     before = [(x.handlers[:], x.filters[:], x.level, x.propagate, x.disabled) for x in LOGGERS]
+    factory = logging.getLogRecordFactory()
     yield
+    logging.setLogRecordFactory(factory)
     for logger, (handlers, filters, level, propagate, disabled) in zip(
         LOGGERS, before, strict=True
     ):
@@ -68,6 +70,13 @@ def test_errors_go_to_stderr_with_an_aligned_level(capsys):
     written = capsys.readouterr()
     assert written.err == "INFO:     Started\nCRITICAL: Stopped\n"
     assert written.out == ""
+
+
+def test_every_line_of_a_worker_tells_its_index(errors):
+    log.configure(worker=2, use_colors=True)
+    error_log().info("Started")
+
+    assert errors.getvalue() == "\x1b[32mINFO\x1b[0m:     [2] Started\n"
 
 
 def test_access_goes_to_stdout_as_it_is(capsys):

@@ -72,6 +72,7 @@ ATOMS: Final[dict[str, Atom]] = {
     "L": Atom(_OURS, "'%.6f' % elapsed", "time taken in seconds, as 0.001234"),
     "queue": Atom(_OURS, "queue_text(exchange)", "time waited for a thread in seconds (WSGI)"),
     "p": Atom(_OURS, "'<%d>' % getpid()", "process id as <1234>"),
+    "worker": Atom(_OURS, "worker", "index of the worker, - in a server of one process"),
     "mount": Atom(_MAYBE, "head.mount or None", "mount that took the request"),
     "gone": Atom(
         _OURS,
@@ -129,6 +130,7 @@ def find_atom(name: str) -> Atom | None:
 
 def namespace(*, color: bool) -> dict[str, object]:
     """The globals of a compiled format; each has its own clocks."""
+    index = os.environ.get("GATEWAY_WORKER_ID", "")  # set by whoever starts a worker
     return {
         "address_text": address_text,
         "basic_user": _basic_user,
@@ -146,6 +148,7 @@ def namespace(*, color: bool) -> dict[str, object]:
         "status_texts": _STATUS_TEXTS,
         "text": _text,
         "utc_time": _each_second(_utc_time),
+        "worker": index if index.isdecimal() else "-",
     }
 
 

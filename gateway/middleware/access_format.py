@@ -50,6 +50,7 @@ _JSON_NUMBERS: Final = {
     "bytes_in": ("%d", "exchange.received"),
     "duration_ms": ("%.3f", "elapsed * 1e3"),
     "queue_ms": ("%s", "queue_milliseconds(exchange)"),
+    "worker": ("%s", "'null' if worker == '-' else worker"),
     "client_gone": ("%s", "'true' if exchange.gone else 'false'"),
 }
 

@@ -30,6 +30,8 @@ class BufferedSink:
     dropped: lines lost because the stream was broken, or too slow with 4 MiB waiting. The first
         loss and, at `close`, the total go to ``gateway.error``.
 
+    A batch to a file is one write, so that lines of several workers stay whole where it is open to
+    append; `gateway.log_files` may put another file behind the descriptor at any time.
     Batches to a pipe or terminal are cut at line ends into pieces of at most PIPE_BUF bytes: the
     kernel takes each without waiting, and never mixes it with those of other workers.
     All calls are made on the loop's thread.

@@ -102,6 +102,16 @@ def test_json_is_one_object_with_the_facts():
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", facts["ts"])
 
 
+@pytest.mark.parametrize(
+    ("variable", "atom", "value"), [("3", "3", 3), ("", "-", None), ("three", "-", None)]
+)
+def test_a_worker_tells_its_index(monkeypatch, variable, atom, value):
+    monkeypatch.setenv("GATEWAY_WORKER_ID", variable)
+
+    assert line("%(worker)s") == atom
+    assert json.loads(line("json"))["worker"] == value
+
+
 @pytest.mark.parametrize("color", [True, False])
 def test_dev_is_colored_if_asked(color):
     (text,) = logged(exchange(), "dev", color=color)
