@@ -1,4 +1,4 @@
-"""Who holds an address that is already taken: read from /proc, so on Linux only."""
+"""Who holds what is already taken: read from /proc, so on Linux only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-__all__ = ["describe_peer", "describe_port_owner"]
+__all__ = ["describe_peer", "describe_port_owner", "describe_process"]
 
 _PROC: Final = Path("/proc")
 _LISTEN: Final = "0A"  # TCP_LISTEN of the kernel's include/net/tcp_states.h
@@ -30,7 +30,7 @@ def describe_port_owner(host: str, port: int) -> str:
     if not listeners:
         return "another process"
     pid = _holder(listeners[0].inode)
-    return f"a process of {_user(listeners[0].uid)}" if pid is None else _describe(pid)
+    return f"a process of {_user(listeners[0].uid)}" if pid is None else describe_process(pid)
 
 
 def describe_peer(connection: socket.socket) -> str:
@@ -41,7 +41,27 @@ def describe_peer(connection: socket.socket) -> str:
     size = struct.calcsize("3i")
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
     pid, uid, _ = struct.unpack("3i", credentials)
-    return _describe(pid) if (_PROC / str(pid)).exists() else f"a process of {_user(uid)}"
+    return describe_process(pid) if (_PROC / str(pid)).exists() else f"a process of {_user(uid)}"
+
+
+def describe_process(pid: int) -> str:
+    """Name a process as an operator knows it: ``"pid 21240: python -m uvicorn main:app"``.
+
+    Its number alone where it is gone or the system does not tell.
+    """
+    if pid == os.getpid():
+        return f"this process itself (pid {pid})"
+    command = _read(_PROC / str(pid) / "cmdline").rstrip("\0").split("\0")
+    if len(command) == 1 and " " in command[0]:
+        text = command[0]  # a title of the process's own choice (setproctitle)
+    else:
+        command[0] = command[0].rpartition("/")[2] or _read(_PROC / str(pid) / "comm").strip()
+        text = shlex.join(command) if command[0] else ""
+    if not text:
+        return f"pid {pid}"
+    # Another process chose these characters: they must not drive the operator's terminal.
+    text = "".join(each if each.isprintable() else "?" for each in text)
+    return f"pid {pid}: {text if len(text) <= _LONGEST else text[:_LONGEST] + '…'}"
 
 
 class _Listener(NamedTuple):
@@ -87,16 +107,6 @@ def _points_to(path: Path, link: str) -> bool:
         return os.readlink(path) == link  # noqa: PTH115 - Path.readlink doubles the time of a scan
     except OSError:
         return False
-
-
-def _describe(pid: int) -> str:
-    if pid == os.getpid():
-        return f"this process itself (pid {pid})"
-    command = _read(_PROC / str(pid) / "cmdline").rstrip("\0").split("\0")
-    command[0] = command[0].rpartition("/")[2] or _read(_PROC / str(pid) / "comm").strip()
-    # Another process chose these characters: they must not drive the operator's terminal.
-    text = "".join(each if each.isprintable() else "?" for each in shlex.join(command))
-    return f"pid {pid}: {text if len(text) <= _LONGEST else text[:_LONGEST] + '…'}"
 
 
 def _user(uid: int) -> str:

@@ -6,53 +6,114 @@ has done its damage. So addresses come first, all of them or none.
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import socket
 from collections.abc import Sequence
 from pathlib import Path
 
 from gateway.errors import StartError
-from gateway.process.tcp_sockets import format_address, listen_tcp, resolve
-from gateway.process.unix_sockets import file_identity, listen_unix
+from gateway.process.adoption import Adoption, adopt
+from gateway.process.inherit import InheritedSocket
+from gateway.process.tcp_sockets import (
+    allow_siblings,
+    format_address,
+    listen_beside,
+    listen_tcp,
+    resolve,
+)
+from gateway.process.unix_sockets import file_identity, listen_unix, readable_path
 from gateway.settings.bind import Bind
 
-__all__ = ["BoundSocket", "bind_all"]
+__all__ = ["BoundSocket", "addresses", "bind_all"]
+
+logger = logging.getLogger("gateway.error")
 
 
-def bind_all(binds: Sequence[Bind], *, backlog: int = 2048) -> list[BoundSocket]:
+def addresses(
+    binds: Sequence[Bind], explicit: bool, inherited: Sequence[InheritedSocket]
+) -> tuple[Bind, ...]:
+    """Where to listen: `binds`, or systemd's sockets where nobody named an address.
+
+    explicit: `binds` are somebody's choice and not the default.
+    """
+    if not explicit and any(not each.owned for each in inherited):
+        return (Bind(name=""),)
+    return tuple(binds)
+
+
+def bind_all(
+    binds: Sequence[Bind],
+    *,
+    backlog: int = 2048,
+    inherited: Sequence[InheritedSocket] = (),
+    unix_mode: int = 0o666,
+    owner: tuple[int, int] | None = None,
+    reuse_port: bool = False,
+) -> list[BoundSocket]:
     """Bind every address and listen, in the order given.
 
     backlog: connections the kernel keeps until they are accepted (listen(2); 2048 is uvicorn's).
+    inherited: what is among these is adopted instead of bound, as `Adoption` says. Those that no
+        address asks for are closed, with a warning.
+    unix_mode, owner: permissions, and user and group (numbers), of the UNIX socket files made here.
+    reuse_port: `BoundSocket.sibling` makes sockets of their own for further workers.
 
     A host name gets a socket for each of its addresses, at the same port; what is given twice is
     bound once. An IPv6 wildcard takes IPv4 as well, unless IPv4 is bound at the same port. A stale
     UNIX socket is replaced. Listening starts here, since two sockets that reuse an address find
     out about each other in listen(2) only; who connects before the application is ready waits.
 
-    Raises `StartError` at the first address that cannot be had, after closing all others.
+    Raises `StartError` at the first address that cannot be had, after closing what was bound here.
+    Inherited sockets stay open then: they may be all that a running gateway has.
     """
+    if reuse_port and not hasattr(socket, "SO_REUSEPORT"):
+        raise StartError(
+            "reuse-port: this system has no SO_REUSEPORT\n"
+            "  leave it out: all workers then accept from the same socket"
+        )
     binds = list(dict.fromkeys(binds))
-    resolved = {bind: resolve(bind.host, bind.port) for bind in binds if bind.host is not None}
-    ipv4_ports = {
+    adoption = Adoption(inherited)
+    resolved = {
+        bind: resolve(bind.host, bind.port)
+        for bind in binds
+        if bind.host is not None and not adoption.knows(bind)
+    }
+    ipv4_ports = adoption.ipv4_ports | {
         bind.port
-        for bind, addresses in resolved.items()
-        if any(family == socket.AF_INET for family, _ in addresses)
+        for bind, found in resolved.items()
+        if any(family == socket.AF_INET for family, _ in found)
     }
     bound: list[BoundSocket] = []
     try:
+        claims = adoption.claims(binds, resolved)
         for bind in binds:
-            if bind.fd is not None:
-                bound.append(BoundSocket(_adopt(bind.fd, backlog), bind))
+            if bind in claims:
+                bound += [_adopted(each, bind, backlog) for each in claims[bind]]
+            elif bind.fd is not None:
+                bound.append(_adopted(InheritedSocket(bind.fd, str(bind)), bind, backlog))
             elif bind.path is not None:
-                bound.append(BoundSocket(listen_unix(bind.path, backlog), bind))
+                sock = listen_unix(bind.path, backlog, mode=unix_mode, owner=owner)
+                bound.append(BoundSocket(sock, bind, backlog))
             else:
                 dual_stack = bind.port not in ipv4_ports
                 sockets = listen_tcp(resolved[bind], dual_stack=dual_stack, backlog=backlog)
-                bound += [BoundSocket(sock, bind) for sock in sockets]
+                bound += [BoundSocket(sock, bind, backlog) for sock in sockets]
     except BaseException:
         for each in bound:
-            each.close()
+            if each.origin is None:
+                each.close()
+            else:
+                each.socket.detach()
         raise
+    if unclaimed := adoption.close_unclaimed():
+        logger.warning(
+            "closed inherited sockets that no address asks for: %s", ", ".join(unclaimed)
+        )
+    if reuse_port:
+        for each in bound:
+            each.allow_siblings()
     return bound
 
 
@@ -61,16 +122,27 @@ class BoundSocket:
 
     socket: for the event loop.
     bind: the address that asked for it; a host name may have led to several sockets.
+    origin: as which it was inherited, None for one that was bound here.
     """
 
-    __slots__ = ("_file", "_name", "_pid", "bind", "socket")
+    __slots__ = ("_backlog", "_file", "_has_siblings", "_name", "_pid", "bind", "origin", "socket")
 
-    def __init__(self, sock: socket.socket, bind: Bind) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        bind: Bind,
+        backlog: int,
+        origin: InheritedSocket | None = None,
+    ) -> None:
         self.socket = sock
         self.bind = bind
+        self.origin = origin
+        self._backlog = backlog
+        self._has_siblings = False
         # Asked now: the loop's server closes the socket object before `close` is called here.
         self._name = sock.getsockname()
-        self._file = file_identity(self._name) if bind.path is not None else None
+        is_file = bind.path is not None and origin is None
+        self._file = file_identity(self._name) if is_file else None
         self._pid = os.getpid()
 
     @property
@@ -82,7 +154,57 @@ class BoundSocket:
         """What an operator opens: ``http://[::1]:8000``, or ``unix:/path``."""
         if isinstance(self._name, tuple):
             return f"{scheme}://{format_address(self._name)}"
-        return f"unix:{os.fsdecode(self._name)}"
+        return f"unix:{readable_path(self._name)}"
+
+    # --- more workers ---------------------------------------------------------------------------
+
+    def allow_siblings(self) -> None:
+        """Let `sibling` make real ones, where the socket is TCP and a gateway's own.
+
+        The option stays with a socket: one of systemd, which outlives us, is left as it is.
+        """
+        is_ours = self.origin is None or self.origin.owned
+        if is_ours and isinstance(self._name, tuple):
+            allow_siblings(self.socket)
+            self._has_siblings = True
+
+    def sibling(self) -> socket.socket:
+        """A socket for one more worker at the same address, the caller's to close.
+
+        With ``reuse_port`` it has a queue of its own, and the kernel spreads connections over this
+        socket and all siblings. So each of them must be served, this one by the first worker, and
+        kept open while a worker is replaced: what waits in the queue of a closed one is reset.
+        Without, for UNIX sockets and for adopted ones, it is the same socket once more.
+        """
+        if self._has_siblings:
+            try:
+                return listen_beside(self.socket, self._backlog)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+        return self.socket.dup()
+
+    # --- handing on -----------------------------------------------------------------------------
+
+    def as_inherited(self) -> InheritedSocket:
+        """What a new binary is told about this socket; the descriptor is to keep its number."""
+        if self.origin is not None and not self.origin.owned:
+            return InheritedSocket(self.socket.fileno(), self.origin.name)
+        return InheritedSocket(self.socket.fileno(), str(self.bind), owned=True)
+
+    def take_over(self) -> None:
+        """The former gateway has let go of this socket: the file of a UNIX socket is now ours.
+
+        Not at adoption, as the start may still fail: the file would go, and the former gateway
+        stay, out of reach. Does nothing for sockets that no gateway made.
+        """
+        if self.origin is not None and self.origin.owned and self.bind.path is not None:
+            self._file = file_identity(self._name)
+
+    def forget(self) -> None:
+        """Close this process's descriptor; the file of a UNIX socket stays, for a new binary."""
+        self._file = None
+        self.socket.close()
 
     def close(self) -> None:
         """Stop listening. The file of a UNIX socket that was made here goes with it.
@@ -100,51 +222,6 @@ class BoundSocket:
         return f"<BoundSocket {self.url()} fd={self.socket.fileno()}>"
 
 
-def _adopt(fd: int, backlog: int) -> socket.socket:
-    """Take over a socket that a supervisor, systemd or a parent process has bound.
-
-    It is left open where it is refused: it belongs to somebody else until then.
-    """
-    try:
-        sock = socket.socket(fileno=fd)
-    except (OSError, OverflowError) as error:
-        problem = "is not a socket" if _is_open(fd) else "is not open in this process"
-        raise StartError(
-            f"fd://{fd} {problem}\n"
-            "  the process that starts this one must bind it and pass it on (systemd: fd://3)"
-        ) from error
-    problem = _adoption_problem(sock)
-    try:
-        if not problem:
-            sock.listen(backlog)
-            sock.setblocking(False)
-            return sock
-    except OSError as error:
-        problem = f"cannot listen: {error.strerror}"
-    sock.detach()
-    raise StartError(f"fd://{fd} {problem}")
-
-
-def _adoption_problem(sock: socket.socket) -> str:
-    unix = getattr(socket, "AF_UNIX", None)
-    if sock.type != socket.SOCK_STREAM or sock.family not in (
-        socket.AF_INET,
-        socket.AF_INET6,
-        unix,
-    ):
-        return f"is a {sock.family.name} {sock.type.name} socket, not a TCP or UNIX stream"
-    try:
-        sock.getpeername()
-    except OSError:  # not connected: what is hoped for
-        name = sock.getsockname()
-        is_bound = name[1] != 0 if isinstance(name, tuple) else bool(name)
-        return "" if is_bound else "is not bound to an address"
-    return "is a connection, not a socket to listen on"
-
-
-def _is_open(fd: int) -> bool:
-    try:
-        os.fstat(fd)
-    except (OSError, OverflowError):
-        return False
-    return True
+def _adopted(inherited: InheritedSocket, bind: Bind, backlog: int) -> BoundSocket:
+    name = "" if inherited.name == str(bind) else inherited.name
+    return BoundSocket(adopt(inherited.fd, backlog, name=name), bind, backlog, inherited)

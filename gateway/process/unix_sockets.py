@@ -10,18 +10,25 @@ from pathlib import Path
 from typing import Final
 
 from gateway.errors import StartError
+from gateway.process.directory_lock import locked
 from gateway.process.port_owner import describe_peer
 
-__all__ = ["file_identity", "listen_unix"]
+__all__ = ["file_identity", "listen_unix", "readable_path"]
 
-_MODE: Final = 0o666  # as uvicorn's --uds: the proxy that connects runs as another user
 _PROBE_SECONDS: Final = 1.0  # a connect waits only where a live server's backlog is full
 
 
-def listen_unix(path: str, backlog: int) -> socket.socket:
-    """Listen at a file of mode 0666. A socket file nobody listens at any more is replaced.
+def listen_unix(
+    path: str, backlog: int, *, mode: int = 0o666, owner: tuple[int, int] | None = None
+) -> socket.socket:
+    """Listen at a socket file. One that nobody listens at any more is replaced.
 
-    path: a relative one counts from the working directory. Raises `StartError`.
+    path: a relative one counts from the working directory.
+    mode: permissions of the file, whatever the umask; connecting takes the right to write. 0666 as
+        uvicorn's --uds: the proxy that connects runs as another user.
+    owner: user and group of the file, as numbers; None leaves those of this process.
+
+    Of two gateways that start at the same moment one is refused. Raises `StartError`.
     """
     if not hasattr(socket, "AF_UNIX"):
         raise StartError(f"unix:{path} cannot be bound: this system has no UNIX sockets")
@@ -29,10 +36,16 @@ def listen_unix(path: str, backlog: int) -> socket.socket:
     path = os.path.abspath(path)  # noqa: PTH100 - links in it are the operator's affair
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        _make_way(path)
-        sock.bind(path)
-        Path(path).chmod(_MODE)
-        sock.listen(backlog)
+        # Until it listens, a bound socket looks stale to others.
+        with locked(Path(path).parent):
+            _make_way(path)
+            sock.bind(path)
+            try:
+                _admit(path, mode, owner)
+                sock.listen(backlog)
+            except BaseException:
+                Path(path).unlink()
+                raise
         sock.setblocking(False)
     except OSError as error:
         sock.close()
@@ -52,6 +65,11 @@ def file_identity(path: str) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
+def readable_path(name: str | bytes) -> str:
+    """A socket's name for messages; one in Linux's abstract namespace starts with "@"."""
+    return os.fsdecode(name).replace("\0", "@")
+
+
 def _make_way(path: str) -> None:
     """Remove a socket file whose server is gone; anything else at `path` is refused."""
     try:
@@ -69,11 +87,23 @@ def _make_way(path: str) -> None:
         except ConnectionRefusedError:
             Path(path).unlink()
             return
-        except TimeoutError:
+        except (TimeoutError, BlockingIOError):  # Linux does not wait for a place in the backlog
             owner = "another process, which does not accept"
         else:
             owner = describe_peer(probe)
     raise StartError(f"unix:{path} is taken by {owner}\n  stop it, or use another path")
+
+
+def _admit(path: str, mode: int, owner: tuple[int, int] | None) -> None:
+    if owner is not None:
+        try:
+            os.chown(path, *owner, follow_symlinks=False)
+        except PermissionError as error:
+            raise StartError(
+                f"unix:{path} cannot be given to user {owner[0]} and group {owner[1]}: "
+                f"{error.strerror}\n  only root gives files away"
+            ) from error
+    Path(path).chmod(mode)
 
 
 def _reason(path: str, error: OSError) -> str:

@@ -1,82 +1,36 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import stat
 import subprocess
 import sys
-from contextlib import closing, contextmanager
+import tempfile
+from contextlib import closing
 
 import pytest
 
-from gateway.errors import StartError
 from gateway.process.port_owner import describe_port_owner
-from gateway.process.sockets import bind_all
 from gateway.settings.bind import Bind
 
+from .listening import (
+    bound,
+    connects,
+    free_port,
+    listener,
+    needs_ipv6,
+    refusal,
+    short_path,
+    tcp,
+    unix,
+)
+
+__all__ = ["short_path"]
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="owners are read from /proc")
-
-
-def has_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6) as sock:
-            sock.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
-
-
-needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
-
-
-@contextmanager
-def bound(*binds, **options):
-    sockets = bind_all(binds, **options)
-    try:
-        yield sockets
-    finally:
-        for each in sockets:
-            each.close()
-
-
-@contextmanager
-def listener(family=socket.AF_INET, address=("127.0.0.1", 0)):
-    with socket.socket(family) as sock:
-        sock.bind(address)
-        sock.listen()
-        yield sock
-
-
-def tcp(host="127.0.0.1", port=0):
-    return Bind(host=host, port=port)
-
-
-def unix(path):
-    return Bind(path=str(path))
-
-
-def free_port():
-    with listener() as sock:
-        return sock.getsockname()[1]
-
-
-def connects(family, address):
-    with socket.socket(family) as client:
-        return client.connect_ex(address) == 0
-
-
-def refusal(*binds):
-    with pytest.raises(StartError) as caught:
-        bind_all(binds)
-    return str(caught.value)
-
-
-@pytest.fixture
-def short_path(tmp_path, monkeypatch):
-    """pytest's own directories are too long for a socket on some systems."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path / "s"
 
 
 class TestTcp:
@@ -226,6 +180,23 @@ class TestTakenPort:
             text = refusal(tcp("::1", sock.port))
             assert text.startswith(f"[::1]:{sock.port} is taken by this process itself")
 
+    @on_linux
+    def test_owner_with_a_title_is_named_by_it(self):
+        pytest.importorskip("setproctitle")
+        code = (
+            "import signal, socket; from gateway.process.title import set_title;"
+            "s = socket.create_server(('127.0.0.1', 0)); set_title('gateway: /srv/a b');"
+            "print(s.getsockname()[1], flush=True); signal.pause()"
+        )
+        command = [sys.executable, "-c", code]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as owner:
+            try:
+                port = int(owner.stdout.readline())
+                told = describe_port_owner("127.0.0.1", port)
+            finally:
+                owner.kill()
+        assert told == f"pid {owner.pid}: gateway: /srv/a b"
+
     def test_unknown_owner_is_another_process(self):
         assert describe_port_owner("127.0.0.1", free_port()) == "another process"
 
@@ -315,6 +286,161 @@ class TestUnix:
 
     def test_long_path_is_told(self, tmp_path):
         assert "the path is longer than the 10" in refusal(unix(tmp_path / ("s" * 108)))
+
+
+class TestUnixPermissions:
+    def test_mode_is_as_asked_whatever_the_umask(self, short_path):
+        before = os.umask(0o077)
+        try:
+            with bound(unix("s"), unix_mode=0o660):
+                assert stat.S_IMODE(short_path.stat().st_mode) == 0o660
+        finally:
+            os.umask(before)
+
+    @as_root
+    def test_owner_is_as_asked(self, short_path):
+        with bound(unix("s"), owner=(65534, 65533)):
+            status = short_path.stat()
+            assert (status.st_uid, status.st_gid) == (65534, 65533)
+
+    @as_root
+    def test_file_goes_when_it_cannot_be_given_away(self):
+        # Not below pytest's directories, which only root may enter.
+        with tempfile.TemporaryDirectory() as directory:
+            os.chown(directory, 65534, -1)
+            os.seteuid(65534)
+            try:
+                text = refusal(unix(f"{directory}/s"), owner=(1, 1))
+            finally:
+                os.seteuid(0)
+            assert "cannot be given to user 1 and group 1: Operation not permitted\n" in text
+            assert os.listdir(directory) == []
+
+
+class TestUnixTogether:
+    def test_of_gateways_that_start_at_once_one_gets_a_stale_file(self, short_path):
+        code = (
+            "import sys; from gateway.process.sockets import bind_all;"
+            "from gateway.errors import StartError; from gateway.settings.bind import Bind\n"
+            "print('loaded', flush=True); sys.stdin.readline()\n"
+            "try: bound = bind_all([Bind(path='s')]); print('bound', flush=True)\n"
+            "except StartError as error: print(error, flush=True)\n"
+            "sys.stdin.readline()"
+        )
+        with listener(socket.AF_UNIX, "s"):
+            pass
+        pipe = subprocess.PIPE
+        starts = [
+            subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, text=True)
+            for _ in range(3)
+        ]
+        try:
+            for each in starts:
+                assert each.stdout.readline() == "loaded\n"
+            for each in starts:
+                print("go", file=each.stdin, flush=True)
+            answers = [each.stdout.readline() for each in starts]
+            assert connects(socket.AF_UNIX, "s")
+        finally:
+            for each in starts:
+                each.communicate()
+        assert answers.count("bound\n") == 1
+        assert sum(" is taken by pid " in answer for answer in answers) == 2
+
+    def test_server_that_does_not_accept_is_left_alone(self, short_path):
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.bind("s")
+            sock.listen(0)
+            with socket.socket(socket.AF_UNIX) as waiting:
+                waiting.connect("s")
+                text = refusal(unix("s"))
+        assert "is taken by another process, which does not accept\n" in text
+
+
+def served(sock):
+    """Take the connection that waits at `sock`; whether there was one."""
+    sock.setblocking(False)
+    try:
+        connection, _ = sock.accept()
+    except BlockingIOError:
+        return False
+    connection.close()
+    return True
+
+
+def receivers(port, sockets, *, connections):
+    """Which of `sockets`, by index, are given one or more of so many connections."""
+    found = set()
+    for _ in range(connections):
+        with socket.create_connection(("127.0.0.1", port)):
+            select.select(sockets, [], [], 5)
+            found |= {index for index, each in enumerate(sockets) if served(each)}
+    return found
+
+
+class TestSiblings:
+    @on_linux
+    def test_connections_are_spread_over_all(self):
+        with (
+            bound(tcp(), reuse_port=True) as [sock],
+            sock.sibling() as second,
+            sock.sibling() as third,
+        ):
+            # That one of three stays without 120 times: (2/3) ** 120 < 1e-21
+            sockets = [sock.socket, second, third]
+            assert receivers(sock.port, sockets, connections=120) == {0, 1, 2}
+
+    @on_linux
+    def test_queue_is_its_own(self):
+        with bound(tcp(), reuse_port=True) as [sock], sock.sibling() as sibling:
+            assert sibling.fileno() != sock.socket.fileno()
+            assert sibling.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)
+            assert len(receivers(sock.port, [sock.socket, sibling], connections=1)) == 1
+
+    def test_without_reuse_port_it_is_the_same_queue(self):
+        with bound(tcp()) as [sock], sock.sibling() as sibling:
+            assert receivers(sock.port, [sibling], connections=20) == {0}
+            assert not served(sock.socket)
+
+    def test_of_a_unix_socket_it_is_the_same_queue(self, short_path):
+        with bound(unix("s"), reuse_port=True) as [sock], sock.sibling() as sibling:
+            assert connects(socket.AF_UNIX, "s")
+            assert served(sibling)
+
+    def test_of_an_adopted_socket_it_is_the_same_queue(self):
+        with listener() as given, bound(Bind(fd=os.dup(given.fileno())), reuse_port=True) as [sock]:
+            with sock.sibling() as sibling:
+                assert receivers(sock.port, [sibling], connections=1) == {0}
+            assert not given.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)
+
+    def test_does_not_block_and_is_not_inherited(self):
+        with bound(tcp(), reuse_port=True) as [sock], sock.sibling() as sibling:
+            assert not sibling.getblocking()
+            assert not sibling.get_inheritable()
+
+    @needs_ipv6
+    def test_of_the_ipv6_wildcard_takes_ipv4_too(self):
+        with bound(tcp("::"), reuse_port=True) as [sock], sock.sibling() as sibling:
+            assert not sibling.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+
+    @on_linux
+    def test_second_server_does_not_share_the_port_unnoticed(self):
+        with bound(tcp(), reuse_port=True) as [sock]:
+            assert " is taken by this process itself" in refusal(
+                tcp(port=sock.port), reuse_port=True
+            )
+
+    def test_server_that_shares_its_port_is_noticed(self):
+        with socket.socket() as other:
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            other.bind(("127.0.0.1", 0))
+            other.listen()
+            text = refusal(tcp(port=other.getsockname()[1]), reuse_port=True)
+        assert " is taken by " in text
+
+    def test_system_without_the_option_is_told(self, monkeypatch):
+        monkeypatch.delattr(socket, "SO_REUSEPORT")
+        assert refusal(tcp(), reuse_port=True).startswith("reuse-port: this system has no SO_REUSE")
 
 
 class TestDescriptor:
