@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 from gateway.errors import StartError
 from gateway.exchange import Handler
 from gateway.importer import explain, import_app, import_object
+from gateway.importer.static_files import with_static_files
 from gateway.interfaces.asgi2 import as_asgi3
 from gateway.interfaces.asgi3 import Asgi3Application, Asgi3Interface
 from gateway.interfaces.asgi_trace import traced
@@ -118,9 +119,13 @@ class Application:
 
 
 class Applications:
-    """What was imported so far: the same object with the same middleware is one application."""
+    """What was imported so far: the same object with the same middleware is one application.
 
-    def __init__(self) -> None:
+    development: Django's static files are served in front of it, as its runserver does.
+    """
+
+    def __init__(self, *, development: bool = False) -> None:
+        self._development = development
         self._made: dict[object, object] = {}  # what factories returned
         self._known: dict[object, Application] = {}
 
@@ -132,7 +137,7 @@ class Applications:
         key = (id(app), interface, stack)
         application = self._known.get(key)
         if application is None:
-            wrapped: object = app
+            wrapped = with_static_files(app) if self._development else app
             for each in reversed(mount.middleware):
                 wrapped, interface = _wrap(each, wrapped, interface)
             application = self._known[key] = Application(wrapped, interface, mount)

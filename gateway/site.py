@@ -58,7 +58,7 @@ class Site:
         Raises `StartError`, which names the mount where there are several.
         """
         guard = DjangoSettingsGuard()
-        applications = Applications()
+        applications = Applications(development=settings.reload)
         mounted = []
         for mount in settings.mounts:
             try:

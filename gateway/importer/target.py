@@ -8,7 +8,6 @@ import inspect
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
 from typing import Final, NamedTuple, NoReturn, TypeAlias
 
@@ -33,8 +32,11 @@ def add_app_dir(path: str) -> None:
     """
     # Path.resolve would follow the "current" link of a deployment and pin one release.
     directory = os.path.abspath(path)  # noqa: PTH100
-    if not Path(directory).is_dir():
+    # os.path.isdir: where a directory above may not be entered, Path.is_dir raises.
+    if not os.path.isdir(directory):  # noqa: PTH112
         raise ConfigError(f"app-dir: there is no directory {directory}")
+    if not os.access(directory, os.X_OK):
+        raise StartError(f"app-dir: user {os.geteuid()} may not enter {directory}")
     if directory in sys.path:
         sys.path.remove(directory)
     sys.path.insert(0, directory)
