@@ -25,6 +25,7 @@ class Chain:
     The log is first, so that it sees every answer and the client as the others left it; limits
     come before any work is done.
     handler: for the wires.
+    max_requests: after as many, `on_max_requests` is called, once.
     """
 
     def __init__(
@@ -33,14 +34,15 @@ class Chain:
         inner: Handler,
         *,
         loop: asyncio.AbstractEventLoop,
+        max_requests: int | None,
         on_max_requests: Callable[[], None],
     ) -> None:
         self._sink: BufferedSink | None = None
         handler = inner
         if settings.proxy_headers:
             handler = proxy_headers(handler, TrustedPeers(settings.forwarded_allow_ips))
-        if settings.limit_max_requests is not None:
-            handler = limit_max_requests(handler, settings.limit_max_requests, on_max_requests)
+        if max_requests is not None:
+            handler = limit_max_requests(handler, max_requests, on_max_requests)
         if settings.limit_concurrency is not None:
             handler = limit_concurrency(handler, settings.limit_concurrency)
         if settings.access_log and access_enabled():

@@ -34,12 +34,22 @@ class Drain:
     In order: connections the kernel has accepted for us are taken, then none; idle ones close,
     the others after their response; event streams end; at the limit what is left gets a 503, or a
     cut if its response had begun; every application is told to shut down, always.
+
+    alone: nobody else accepts on these sockets. Else what the kernel holds is left to the others.
     """
 
-    def __init__(self, listeners: Sequence[Listener], site: Site | None, *, limit: float) -> None:
+    def __init__(
+        self,
+        listeners: Sequence[Listener],
+        site: Site | None,
+        *,
+        limit: float,
+        alone: bool = True,
+    ) -> None:
         self._listeners = listeners
         self._site = site
         self._limit = limit
+        self._alone = alone
         self._forced = asyncio.Event()
 
     def force(self) -> None:
@@ -49,9 +59,11 @@ class Drain:
     async def run(self) -> None:
         """Return when nothing is left."""
         deadline = monotonic() + self._limit
-        await self._empty_accept_queues()
+        if self._alone:
+            await self._empty_accept_queues()
         for listener in self._listeners:
             listener.close()
+            await listener.settle()
             listener.drain()
         self._announce()
         await self._wait(deadline)
@@ -63,20 +75,18 @@ class Drain:
     async def _empty_accept_queues(self) -> None:
         """Take what the kernel has accepted for us: closing the listener would reset it."""
         for _ in range(_TURNS):
-            before = sum(len(each.connections) for each in self._listeners)
-            for _ in range(3):  # accept, make the connection, read its first bytes
-                await asyncio.sleep(0)
-            if sum(len(each.connections) for each in self._listeners) <= before:
+            if not any([await each.accept_rest() for each in self._listeners]):
                 return
 
     def _announce(self) -> None:
         requests, calls = len(self._open()), self._calls()
         if (requests or calls) and not self._forced.is_set():
             logger.info(
-                "stopping: %s open%s, up to %g s (Ctrl-C again to stop now)",
+                "stopping: %s open%s, up to %g s%s",
                 _count(requests, "request"),
                 f", {_count(calls, 'call')} still working" if calls > requests else "",
                 self._limit,
+                " (Ctrl-C again to stop now)" if self._alone else "",
             )
 
     async def _wait(self, deadline: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import sys
 from typing import Final
@@ -11,32 +12,49 @@ from gateway.protocols.http1 import Http1Connection, Http1Context
 
 __all__ = ["Listener"]
 
+logger = logging.getLogger("gateway.error")
+
 
 # asyncio tries to accept as often in a row as the backlog it is told is long, and when descriptors
 # run out it fails, logs and arms a timer each time: at 2048, half a core and 50,000 lines a second.
 _ACCEPTS: Final = 16
+# How long nothing is accepted when descriptors or memory have run out; asyncio's value.
+_PAUSE: Final = 1.0
 
 
 class Listener:
     """Makes a connection object for every connection that `sock` accepts.
 
     sock: bound and owned by whoever bound it; closing the listener does not unlink a UNIX socket.
+    shared: other workers accept from the same socket. Each takes one connection in a turn of its
+        loop then, so that the less busy ones take more. The loops' own servers take what they can
+        get: of 16 connections that wrk opens at once, one of two workers got all.
     """
 
-    def __init__(self, sock: socket.socket, context: Http1Context, *, backlog: int = 2048) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        context: Http1Context,
+        *,
+        backlog: int = 2048,
+        shared: bool = False,
+    ) -> None:
         self._sock = sock
         self._context = context
         self._backlog = backlog
+        self._shared = shared
         self._server: asyncio.Server | None = None
+        self._arriving: set[asyncio.Task[None]] = set()
+        self._paused: asyncio.TimerHandle | None = None
 
     async def open(self) -> None:
         """Begin to accept."""
-        loop, context = self._context.loop, self._context
-
-        def connection() -> Http1Connection:
-            return Http1Connection(context)
-
-        if self._sock.family != getattr(socket, "AF_UNIX", None):
+        loop = self._context.loop
+        connection = self._connection
+        if self._shared:
+            self._sock.setblocking(False)
+            loop.add_reader(self._sock, self._accept)
+        elif self._sock.family != getattr(socket, "AF_UNIX", None):
             self._server = await loop.create_server(connection, sock=self._sock, backlog=_ACCEPTS)
         elif sys.version_info >= (3, 13):
             # Otherwise a loop unlinks the file, even of a socket that systemd or a parent bound.
@@ -48,6 +66,49 @@ class Listener:
                 connection, sock=self._sock, backlog=_ACCEPTS
             )
         self._sock.listen(self._backlog)
+
+    def _connection(self) -> Http1Connection:
+        return Http1Connection(self._context)
+
+    def _accept(self) -> bool:
+        """Take one connection that waits; whether there was one."""
+        try:
+            sock, _ = self._sock.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return False
+        except OSError as error:
+            logger.error("no connection can be accepted for %g s: %s", _PAUSE, error.strerror)
+            loop = self._context.loop
+            loop.remove_reader(self._sock)
+            self._paused = loop.call_later(_PAUSE, loop.add_reader, self._sock, self._accept)
+            return False
+        sock.setblocking(False)
+        task = self._context.loop.create_task(self._arrive(sock))
+        self._arriving.add(task)
+        task.add_done_callback(self._arriving.discard)
+        return True
+
+    async def _arrive(self, sock: socket.socket) -> None:
+        try:
+            await self._context.loop.connect_accepted_socket(self._connection, sock)
+        except OSError:  # the client has gone already
+            sock.close()
+
+    async def accept_rest(self) -> bool:
+        """Take what waits at this moment; whether there was anything. For the last to leave."""
+        before = len(self.connections)
+        if self._shared:
+            while self._accept():
+                pass
+            await self.settle()
+        for _ in range(3):  # accept, make the connection, read its first bytes
+            await asyncio.sleep(0)
+        return len(self.connections) > before
+
+    async def settle(self) -> None:
+        """Return when every connection that was accepted is among `connections`."""
+        while self._arriving:
+            await asyncio.wait(self._arriving)
 
     @property
     def connections(self) -> set[Http1Connection]:
@@ -69,6 +130,11 @@ class Listener:
 
     def close(self) -> None:
         """Stop accepting. Never waits: `Server.wait_closed` would wait for every connection."""
+        if self._shared:
+            self._context.loop.remove_reader(self._sock)
+            self._sock.close()
+            if self._paused is not None:
+                self._paused.cancel()
         if self._server is not None:
             self._server.close()
             self._server = None

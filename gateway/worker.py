@@ -7,12 +7,17 @@ import importlib.util
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Final
 
 from gateway.chain import Chain
 from gateway.clock import Clock
 from gateway.drain import Drain
 from gateway.errors import ConfigError
+from gateway.exchange import Handler
 from gateway.listener import Listener
+from gateway.middleware.failure_page import failure_page
+from gateway.middleware.limits import spread
 from gateway.protocols.http1 import HeadParser, Http1Context
 from gateway.protocols.http1_encoder import ResponseEncoder
 from gateway.settings.model import Settings
@@ -22,6 +27,10 @@ __all__ = ["Worker"]
 
 logger = logging.getLogger("gateway.error")
 
+# What an idle connection gets for one more request when the worker leaves; a developer who waits
+# for a reload would rather have it gone.
+_LINGER: Final = 2.0
+
 
 class Worker:
     """Serves `settings.mounts` on sockets that are already bound.
@@ -29,26 +38,62 @@ class Worker:
     Life: `start`, `serve_until_stopped`, `stop`. `request_stop` and `interrupt` may be called at
     any time on the loop's thread.
 
+    site: imported already, by a process this one was forked from; None imports it at the start.
+    failure: why the applications could not start. The worker has no site then and answers every
+        request with that text.
+    shared: other workers accept from the same sockets.
+    on_max_requests: called when ``limit_max_requests`` were served; None stops the worker.
+
     importing: applications are being imported, on the loop's own thread: it cannot answer.
     ready: the site is started and connections are accepted.
     stopping: a stop was asked for; forced: and is to be over at once.
     """
 
-    def __init__(self, settings: Settings, sockets: Sequence[socket.socket]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        sockets: Sequence[socket.socket],
+        *,
+        site: Site | None = None,
+        failure: str = "",
+        shared: bool = False,
+        on_max_requests: Callable[[], None] | None = None,
+    ) -> None:
         self.settings = settings
-        self.site: Site | None = None
+        self.site = site
         self.importing = False
         self.ready = False
         self.stopping = False
-        self.forced = False
+        self._failure = failure
+        self._shared = shared
+        self._on_max_requests = on_max_requests or self.request_stop
         self._sockets = sockets
         self._listeners: list[Listener] = []
         self._chain: Chain | None = None
         self._stop_requested = asyncio.Event()
+        self._force_requested = asyncio.Event()
         self._drain: Drain | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def start(self) -> Site:
+    @property
+    def forced(self) -> bool:
+        return self._force_requested.is_set()
+
+    async def start_unless_stopped(self) -> bool:
+        """`start`, given up as soon as `request_stop` is called; whether it was done."""
+        start = asyncio.ensure_future(self.start())
+        stopped = asyncio.ensure_future(self.serve_until_stopped())
+        try:
+            await asyncio.wait({start, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if start.done():
+                start.result()
+            return start.done()
+        finally:
+            for task in (start, stopped):
+                task.cancel()
+            await asyncio.gather(start, stopped, return_exceptions=True)
+
+    async def start(self) -> None:
         """Import the applications, run their lifespans, begin to accept.
 
         Raises `StartError` (an application) or `ConfigError` (a missing library); nothing is left
@@ -58,20 +103,20 @@ class Worker:
         loop = asyncio.get_running_loop()
         Chain.check(settings)
         parser = _head_parser(settings.http)
-        self.importing = True
-        try:
-            self.site = Site.build(settings)
-        finally:
-            self.importing = False
-        await self.site.start()
+        handler = await self._handler()
         clock = Clock()
 
         async def tick() -> None:
             clock.tick()
 
-        self._repeat(1.0, tick)
+        self.repeat(1.0, tick)
+        limit = settings.limit_max_requests
         self._chain = Chain(
-            settings, self.site.handler, loop=loop, on_max_requests=self._on_max_requests
+            settings,
+            handler,
+            loop=loop,
+            max_requests=limit and int(spread(limit, settings.limit_max_requests_jitter)),
+            on_max_requests=self._max_requests_reached,
         )
         encoder = ResponseEncoder(
             clock,
@@ -90,24 +135,43 @@ class Worker:
                 encoder=encoder,
                 connections=set(),
                 keep_alive=settings.timeout_keep_alive,
+                linger=0.0 if settings.reload else _LINGER,
                 limit_head=settings.limit_head_size,
                 limit_headers=settings.limit_headers,
             )
-            listener = Listener(sock, context, backlog=settings.backlog)
+            listener = Listener(sock, context, backlog=settings.backlog, shared=self._shared)
             await listener.open()
             clock.on_tick.append(listener.sweep)
             self._listeners.append(listener)
         if settings.callback_notify is not None:
-            self._repeat(settings.timeout_notify, settings.callback_notify)
+            self.repeat(settings.timeout_notify, settings.callback_notify)
         self.ready = True
-        return self.site
 
-    def _repeat(self, seconds: float, action: Callable[[], Awaitable[None]]) -> None:
+    async def _handler(self) -> Handler:
+        if self._failure:
+            return failure_page(self._failure)
+        if self.site is None:
+            self.importing = True
+            try:
+                self.site = Site.build(self.settings)
+            finally:
+                self.importing = False
+        await self.site.start()
+        return self.site.handler
+
+    def repeat(self, seconds: float, action: Callable[[], Awaitable[None]]) -> None:
+        """Do `action` every `seconds`, on the loop, until the worker has stopped."""
         self._tasks.append(asyncio.get_running_loop().create_task(_for_ever(seconds, action)))
 
     async def serve_until_stopped(self) -> None:
         """Return when `request_stop` was called."""
         await self._stop_requested.wait()
+
+    async def forced_within(self, seconds: float) -> bool:
+        """Wait for `force`, `seconds` at most; whether it was called."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._force_requested.wait(), seconds)
+        return self.forced
 
     def request_stop(self) -> None:
         """Begin to stop: every response from now on says that its connection closes. Idempotent."""
@@ -119,22 +183,30 @@ class Worker:
     def interrupt(self) -> None:
         """Begin to stop; asked again, end everything now."""
         if self.stopping:
-            self.forced = True
-            if self._drain is not None:
-                self._drain.force()
+            self.force()
         self.request_stop()
 
-    def _on_max_requests(self) -> None:
-        if not self.stopping:
-            logger.info("%d requests served, the limit", self.settings.limit_max_requests)
-            self.request_stop()
+    def force(self) -> None:
+        """End everything now."""
+        self._force_requested.set()
+        if self._drain is not None:
+            self._drain.force()
+        self.request_stop()
 
-    async def stop(self) -> None:
-        """Drain, within ``timeout_graceful_shutdown``, and run every lifespan's shutdown."""
+    def _max_requests_reached(self) -> None:
+        if not self.stopping:
+            self._on_max_requests()
+
+    async def stop(self, *, limit: float | None = None, alone: bool = True) -> None:
+        """Drain, and run every lifespan's shutdown.
+
+        limit: seconds; None is ``timeout_graceful_shutdown``. alone: see `Drain`.
+        """
         self.ready = False
         self.request_stop()
-        limit = self.settings.timeout_graceful_shutdown
-        self._drain = Drain(self._listeners, self.site, limit=limit)
+        if limit is None:
+            limit = self.settings.timeout_graceful_shutdown
+        self._drain = Drain(self._listeners, self.site, limit=limit, alone=alone)
         if self.forced:
             self._drain.force()
         await self._drain.run()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
 from gateway.exchange import Exchange, Handler
 
-__all__ = ["limit_concurrency", "limit_max_requests"]
+__all__ = ["limit_concurrency", "limit_max_requests", "spread"]
 
 
 def limit_concurrency(next: Handler, limit: int, *, retry_after: int = 1) -> Handler:  # noqa: A002
@@ -52,3 +53,11 @@ def limit_max_requests(next: Handler, limit: int, on_reached: Callable[[], None]
         next(exchange)
 
     return counted
+
+
+def spread(limit: float, jitter: float | None) -> float:
+    """`limit` and up to `jitter` more, a tenth by default.
+
+    Workers that were started together would otherwise reach it together.
+    """
+    return limit + random.uniform(0, limit / 10 if jitter is None else jitter)  # noqa: S311

@@ -73,6 +73,8 @@ class Http1Context:
         gunicorn's ASGI worker; nginx 60, uvicorn and granian none.
     write_timeout: seconds a peer may leave everything unread that waits for it. 60, as nginx's
         send_timeout; the Python servers have none, and four readers that stop take four threads.
+    linger: seconds since its last answer that an idle connection stays open for one request more
+        when the listener drains. That request may be on its way already. gunicorn waits 2 s too.
     limit_head: bytes of request line and header section; limit_headers: field lines.
     draining: set as soon as a stop is asked for: every response says ``Connection: close``.
     """
@@ -87,6 +89,7 @@ class Http1Context:
     head_timeout: float = 30.0
     body_timeout: float = 30.0
     write_timeout: float = 60.0
+    linger: float = 2.0
     limit_head: int = 64 * 1024
     limit_headers: int = 100
     draining: bool = False
@@ -503,7 +506,8 @@ class Http1Connection(asyncio.Protocol):
                 self._transport.close()
             return
         context = self._context
-        self.deadline = context.clock.now + context.keep_alive
+        patience = context.linger if context.draining else context.keep_alive
+        self.deadline = context.clock.now + patience
         self._unsent = sys.maxsize
         if not self._reading:
             self._resume_reading()
@@ -554,20 +558,29 @@ class Http1Connection(asyncio.Protocol):
             self.cut()
 
     def drain(self) -> None:
-        """Finish what has begun and close; an idle connection closes now.
+        """Finish what has begun and close; so does a connection that has been idle for `linger`.
 
-        A connection that has not had its first request yet gets `_FIRST` seconds for it: its bytes
-        may be on their way, and no client repeats a request on a connection it has just opened.
+        A response whose head has left without ``Connection: close`` has promised to take another
+        request; that one will say it. (Not an event stream: its client waits before it asks again.)
+        A connection that has not had its first request yet gets
+        `_FIRST` seconds for it: its bytes may be on their way, and no client repeats a request on a
+        connection it has just opened.
         """
-        self._keep_alive = False
+        context = self._context
+        now = context.clock.now
         if self.exchange is not None:
             if self.exchange.finished:
                 self._close_gently()  # answered; only the rest of its body is missing
+            elif self.exchange.status is None or self.exchange.endless:
+                self._keep_alive = False
         elif not self._lingering:
+            patience = _FIRST
             if self._served and not self._input:
+                patience = self.deadline - context.keep_alive + context.linger - now
+            if patience <= 0:
                 self._transport.close()
             else:
-                self.deadline = min(self.deadline, self._context.clock.now + _FIRST)
+                self.deadline = min(self.deadline, now + patience)
 
     @property
     def closing(self) -> bool:

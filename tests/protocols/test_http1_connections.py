@@ -315,9 +315,47 @@ def test_failing_handler_is_a_500_and_the_connection_goes_on(
 def test_drain_closes_an_idle_connection(parser: type[HeadParser]) -> None:
     talk = Conversation(parser)
     talk.feed(GET)
+    talk.pass_time(talk.context.linger)
     talk.connection.drain()
     talk.settle()
     assert talk.transport.state == "lost"
+    assert talk.state == "closed"
+
+
+def test_drain_leaves_a_connection_just_used_open_for_one_request_more(
+    parser: type[HeadParser],
+) -> None:
+    talk = Conversation(parser)
+    talk.feed(GET)
+    talk.context.draining = True
+    talk.connection.drain()
+    assert talk.state == "open"
+    talk.feed(GET)
+    assert [response.header(b"connection") for response in talk.responses()] == [None, b"close"]
+    assert talk.state == "closed"
+
+
+def test_drain_does_not_wait_for_that_request_for_long(parser: type[HeadParser]) -> None:
+    talk = Conversation(parser)
+    talk.feed(GET)
+    talk.context.draining = True
+    talk.connection.drain()
+    talk.pass_time(talk.context.linger)
+    assert talk.state == "closed"
+
+
+def test_drain_keeps_the_promise_of_a_head_that_has_left(parser: type[HeadParser]) -> None:
+    talk = Conversation(parser, nothing)
+    talk.feed(GET)
+    first = talk.exchanges[0]
+    first.start(200, OK, b"he", more=True)
+    talk.context.draining = True
+    talk.connection.drain()
+    first.write(b"llo", more=False)
+    assert talk.state == "open"
+    talk.feed(GET)
+    talk.exchanges[1].start(200, OK, b"hello")
+    assert [response.header(b"connection") for response in talk.responses()] == [None, b"close"]
     assert talk.state == "closed"
 
 
