@@ -2,50 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import sys
-import threading
-from time import monotonic
-from typing import Final, NoReturn
-
 from gateway import cli
+from gateway.process.leave import leave
 
 __all__ = ["main"]
-
-_PATIENCE: Final = 1.0
 
 
 def main() -> None:
     """Run the command line of the process."""
-    _leave(cli.main())
-
-
-def _leave(code: int) -> NoReturn:
-    """Exit, without waiting for ever for a thread that an application has left blocked.
-
-    The interpreter joins every thread that is no daemon, those of executors included. The drain
-    had a limit, and so has this: `_PATIENCE` seconds.
-    """
-    end = monotonic() + _PATIENCE
-    for thread in _unfinished():
-        thread.join(max(end - monotonic(), 0))
-    left = [thread.name for thread in _unfinished()]
-    if left:
-        logging.getLogger("gateway.error").warning(
-            "not waited for: threads that are still running (%s)", ", ".join(left[:5])
-        )
-        logging.shutdown()
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None:
-                stream.flush()
-        os._exit(code)
-    sys.exit(code)
-
-
-def _unfinished() -> list[threading.Thread]:
-    main_thread = threading.main_thread()
-    return [each for each in threading.enumerate() if not each.daemon and each is not main_thread]
+    leave(cli.main())
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import Unpack
 
 from gateway.errors import GatewayError
 from gateway.interfaces.bridge import as_asgi
+from gateway.process.running import run as run_server
 from gateway.process.server import Server
 from gateway.settings import load
 from gateway.settings.keywords import Keywords
@@ -29,7 +30,7 @@ def run(app: object = None, **settings: Unpack[Keywords]) -> None:
     """
     try:
         loaded = load(overrides={"app": app, **settings})
-        Server(loaded.settings, origins=loaded.origins).run()
+        run_server(loaded)
     except GatewayError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - this is the command line's voice
         sys.exit(error.exit_code)
@@ -41,5 +42,5 @@ async def serve(app: object = None, **settings: Unpack[Keywords]) -> None:
     INT and TERM stop it when called on the main thread; cancelling the task stops it too.
     Raises `ConfigError` or `StartError` where it cannot start.
     """
-    loaded = load(overrides={"app": app, **settings})
+    loaded = load(overrides={"app": app, **settings}, embedded=True)
     await Server(loaded.settings, origins=loaded.origins).serve()

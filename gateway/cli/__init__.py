@@ -1,10 +1,11 @@
-"""The command line: argv → settings → run | check | routes | config."""
+"""The command line: argv → settings → run | dev | check | routes | config."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TypeAlias
 
 import click
@@ -49,6 +50,10 @@ def main(
 
 
 def _act(line: CommandLine, serve: Serve, build: Build) -> int:
+    if line.action == "dev":
+        from gateway.cli.dev import load_for_development
+
+        return serve(load_for_development(line))
     loaded = load(argv_values=line.values, config=line.config)
     if line.action != "config":
         require_mounts(loaded)
@@ -82,9 +87,9 @@ def _prepare(loaded: Loaded) -> None:
 
 
 def _serve(loaded: Loaded) -> int:
-    from gateway.process.server import Server
+    from gateway.process.running import run
 
-    return Server(loaded.settings, origins=loaded.origins).run()
+    return run(loaded)
 
 
 def _build(settings: Settings) -> SiteSeen:
@@ -96,5 +101,6 @@ def _build(settings: Settings) -> SiteSeen:
 
 
 def _fail(error: GatewayError) -> int:
-    click.echo(f"error: {error}", err=True)
+    with suppress(OSError):  # nobody reads: the exit code is what is left to say
+        click.echo(f"error: {error}", err=True)
     return error.exit_code

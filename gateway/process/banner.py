@@ -8,10 +8,10 @@ import os
 import platform
 import sys
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from gateway.log import wants_color
 from gateway.settings.model import Settings
-from gateway.site import MountedApp, Site
 from gateway.version import __version__
 
 __all__ = ["announce"]
@@ -19,49 +19,70 @@ __all__ = ["announce"]
 logger = logging.getLogger("gateway.error")
 
 
+class Mounted(Protocol):
+    """What is said of one mount: see `gateway.site.MountedApp`."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def app_name(self) -> str: ...
+    @property
+    def framework(self) -> str: ...
+    @property
+    def interface(self) -> str: ...
+    @property
+    def threads(self) -> int: ...
+    @property
+    def notes(self) -> str: ...
+
+
 def announce(
-    site: Site,
+    mounts: Sequence[Mounted],
     urls: Sequence[str],
     settings: Settings,
     origins: Mapping[str, str],
     seconds: float,
+    *,
+    workers: int = 0,
 ) -> None:
     """Print the table of mounts: a page on a terminal, one record per line in a log.
 
     seconds: from the start of the process's work to its readiness.
+    workers: how many there are; 0 where the process itself serves.
     """
     if not logger.isEnabledFor(logging.INFO):
         return
     if settings.log_config is None and sys.stderr is not None and sys.stderr.isatty():
-        sys.stderr.write(_page(site, urls, settings, origins, seconds))
+        sys.stderr.write(_page(mounts, urls, settings, origins, seconds, workers))
         sys.stderr.flush()
         return
-    for mounted, url in _lines(site, urls):
+    for mounted, url in _lines(mounts, urls):
         logger.info("%s -> %s (%s)", url, mounted.app_name, _facts(mounted))
     logger.info(
-        "gateway %s ready in %.2f s on %s, %d mount%s, pid %d%s",
+        "gateway %s ready in %.2f s on %s, %s%s, pid %d%s",
         __version__,
         seconds,
         ", ".join(urls),
-        len(site.mounts),
-        "" if len(site.mounts) == 1 else "s",
+        _count(len(mounts), "mount"),
+        f", {_count(workers, 'worker')}" if workers else "",
         os.getpid(),
         _port_origin(origins),
     )
 
 
 def _page(
-    site: Site,
+    mounts: Sequence[Mounted],
     urls: Sequence[str],
     settings: Settings,
     origins: Mapping[str, str],
     seconds: float,
+    workers: int,
 ) -> str:
     color = wants_color(sys.stderr, settings.use_colors)
     bold, dim, green, plain = ("\x1b[1m", "\x1b[2m", "\x1b[32m", "\x1b[0m") if color else [""] * 4
-    lines = list(_lines(site, urls))
-    url_width = max(len(url) for _, url in lines)
-    app_width = max(len(mounted.app_name) for mounted, _ in lines)
+    lines = list(_lines(mounts, urls))
+    url_width = max((len(url) for _, url in lines), default=0)
+    app_width = max((len(mounted.app_name) for mounted, _ in lines), default=0)
     rows = [
         f"  {green}➜{plain} {bold}{url:<{url_width}}{plain}   "
         f"{mounted.app_name:<{app_width}}   {dim}{_facts(mounted)}{plain}\n"
@@ -74,16 +95,17 @@ def _page(
             *rows,
             *others,
             f"\n  ready in {seconds * 1000:.0f} ms{_port_origin(origins)}",
+            f" · {_count(workers, 'worker')}" if workers else "",
             f"   {dim}Ctrl-C stops{plain}\n\n",
         ]
     )
 
 
-def _lines(site: Site, urls: Sequence[str]) -> list[tuple[MountedApp, str]]:
+def _lines(mounts: Sequence[Mounted], urls: Sequence[str]) -> list[tuple[Mounted, str]]:
     """Each mount with the address a user would type."""
     base = urls[0] if urls else ""
     lines = []
-    for mounted in site.mounts:
+    for mounted in mounts:
         host, _, path = mounted.key.partition("/")
         if base.startswith("unix:"):
             url = f"{base}:{host}/{path}"
@@ -97,11 +119,15 @@ def _lines(site: Site, urls: Sequence[str]) -> list[tuple[MountedApp, str]]:
     return lines
 
 
-def _facts(mounted: MountedApp) -> str:
+def _facts(mounted: Mounted) -> str:
     interface: str = mounted.interface
     if mounted.threads:
         interface += f", {mounted.threads} thread{'s' if mounted.threads > 1 else ''}"
     return " · ".join(part for part in (mounted.framework, interface, mounted.notes) if part)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _versions(settings: Settings) -> str:

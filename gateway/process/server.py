@@ -6,24 +6,24 @@ import asyncio
 import dataclasses
 import logging
 import os
+import signal
 import threading
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from time import monotonic
 from types import MappingProxyType, TracebackType
 from typing import Final, Self
 
 from gateway import log
 from gateway.errors import ConfigError, GatewayError, StartError
-from gateway.importer import add_app_dir
 from gateway.process.banner import announce
-from gateway.process.loop import calm_collector, loop_factory
-from gateway.process.signals import stopped_by_signals
-from gateway.process.sockets import BoundSocket, bind_all
+from gateway.process.hooks import HookEvent, HookName, Hooks
+from gateway.process.loop import calm_collector, loop_factory, run_on_loop
+from gateway.process.prepare import configure_logs, prepare_imports
+from gateway.process.service import Service
+from gateway.process.signals import Actions, on_signals
+from gateway.process.title import set_title
 from gateway.settings import Settings, load
-from gateway.settings.env_file import load_env_file
-from gateway.site import Site
 from gateway.worker import Worker
 
 __all__ = ["Server"]
@@ -59,7 +59,10 @@ class Server:
         self.settings = _checked(settings)
         self.started = False
         self._origins = origins
-        self._bound: list[BoundSocket] = []
+        self._service: Service | None = None
+        self._hooks = Hooks.empty
+        self._alone = True
+        self._tasks: set[asyncio.Task[None]] = set()
         self._worker: Worker | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -73,7 +76,7 @@ class Server:
     @property
     def port(self) -> int:
         """The TCP port of the first address; what was picked where 0 was asked for."""
-        for bound in self._bound:
+        for bound in self._service.bound if self._service else ():
             if bound.port is not None:
                 return bound.port
         raise StartError("the server listens on no TCP port")
@@ -81,12 +84,12 @@ class Server:
     @property
     def urls(self) -> list[str]:
         """One per address: "http://127.0.0.1:8000", "unix:/run/app.sock"."""
-        return [bound.url() for bound in self._bound]
+        return self._service.urls if self._service else []
 
     @property
     def url(self) -> str:
         """The first of `urls`."""
-        if not self._bound:
+        if not self.urls:
             raise StartError("the server is not bound to an address yet")
         return self.urls[0]
 
@@ -107,20 +110,9 @@ class Server:
 
     def run(self) -> int:
         """Serve on a loop of the server's own; returns the exit code, 0: stopped as asked."""
-        with asyncio.Runner(loop_factory=loop_factory(self.settings.loop)) as runner:
-            loop = runner.get_loop()
-            # The applications' run_in_executor and to_thread. Runner.close would wait for it, for
-            # ever on Python 3.11 and for five minutes on 3.12; it gets an empty one instead.
-            executor = ThreadPoolExecutor(thread_name_prefix="asyncio")
-            loop.set_default_executor(executor)
-            self._owns_process = threading.current_thread() is threading.main_thread()
-            try:
-                runner.run(self.serve())
-            except KeyboardInterrupt:
-                pass  # while applications were imported: stopped as asked
-            finally:
-                executor.shutdown(wait=False, cancel_futures=True)
-                loop.set_default_executor(ThreadPoolExecutor(1))
+        self._owns_process = threading.current_thread() is threading.main_thread()
+        with suppress(KeyboardInterrupt):  # while applications were imported: stopped as asked
+            run_on_loop(loop_factory(self.settings.loop), self.serve)
         return 0
 
     async def serve(self, *, install_signal_handlers: bool = True) -> None:
@@ -133,49 +125,125 @@ class Server:
             raise GatewayError("a Server runs once; make another one")
         began = monotonic()
         settings = self.settings
+        service = self._service or Service(settings, self._origins, main=self._owns_process)
+        self._service = service
         try:
             if not settings.mounts:
                 raise ConfigError("nothing to serve: name an application\n  try  gateway main:app")
-            self._prepare()
-            if not self._bound:
-                self.bind()
-            worker = self._worker = Worker(settings, [bound.socket for bound in self._bound])
+            configure_logs(settings)
+            service.open()
+            worker = self._worker = Worker(settings, [bound.socket for bound in service.bound])
             self._loop = asyncio.get_running_loop()
-            with stopped_by_signals(worker, self._loop, install_signal_handlers):
+            others = self._actions(worker, service) if self._owns_process else {}
+            signals = on_signals(worker, self._loop, others=others)
+            with signals if install_signal_handlers else nullcontext():
+                await self._prepare(service)
                 try:
-                    site = await _unless_stopped(worker)
-                    if site is not None:
-                        self.started = True
-                        if self._owns_process:
-                            calm_collector()
-                        announce(site, self.urls, settings, self._origins, monotonic() - began)
-                        self._announced.set()
-                        if self._should_exit:
-                            worker.request_stop()
+                    if await worker.start_unless_stopped():
+                        await self._announce(worker, service, monotonic() - began)
                         await worker.serve_until_stopped()
+                        await self._leave(worker, service)
                 finally:
-                    await worker.stop()
+                    await worker.stop(alone=self._alone)
+                    await self._call("on_worker_exit", exit_code=0)
+                    await self._call("on_stop")
         finally:
             self.started = False
-            for bound in self._bound:
-                bound.close()
+            for task in self._tasks:
+                task.cancel()
+            service.close()
         logger.info("stopped")
 
     def bind(self) -> None:
         """Bind the addresses now; `serve` does it otherwise. `port` and `urls` are known then."""
-        self._bound = bind_all(self.settings.addresses, backlog=self.settings.backlog)
+        if self._service is None:
+            self._service = Service(self.settings, self._origins, main=False)
+        self._service.bind()
 
-    def _prepare(self) -> None:
-        settings = self.settings
-        log.configure(
-            level=settings.log_level,
-            use_colors=settings.use_colors,
-            log_config=settings.log_config,
-            access_log=settings.access_log,
+    async def _prepare(self, service: Service) -> None:
+        if self._owns_process:
+            set_title("gateway")
+            os.environ["GATEWAY_WORKER_ID"] = "0"
+            if service.identity is not None:
+                service.identity.assume()
+        prepare_imports(self.settings)
+        self._hooks = Hooks.load(self.settings.hooks)
+        await self._call("on_start")
+        await self._call("on_worker_start")
+
+    async def _announce(self, worker: Worker, service: Service, seconds: float) -> None:
+        self.started = True
+        if self._owns_process:
+            calm_collector()
+        service.ready("serving")
+        interval = service.watchdog_interval
+        if interval is not None:
+            worker.repeat(interval, service.watchdog)
+        mounts = worker.site.mounts if worker.site is not None else ()
+        announce(mounts, self.urls, self.settings, self._origins, seconds)
+        self._announced.set()
+        await self._call("on_ready")
+        if self._should_exit:
+            worker.request_stop()
+
+    async def _leave(self, worker: Worker, service: Service) -> None:
+        """Say that the end has begun, and go on serving for the drain delay."""
+        if not self._alone:
+            return
+        delay = self.settings.drain_delay
+        service.stopping(delay + self.settings.timeout_graceful_shutdown)
+        if delay:
+            logger.info("not ready any more; serving on for %g s", delay)
+            await worker.forced_within(delay)
+
+    # --- signals --------------------------------------------------------------------------------
+
+    def _actions(self, worker: Worker, service: Service) -> Actions:
+        def hang_up() -> None:
+            if service.terminal_is_gone():
+                worker.request_stop()
+            else:
+                logger.warning(
+                    "SIGHUP: one process cannot change to new code without a gap; nothing was done"
+                    "\n  start it with --supervise, or send SIGUSR2"
+                )
+
+        def count() -> None:
+            logger.warning("one process serves; for more of them start it with --workers N")
+
+        def upgrade() -> None:
+            task = asyncio.ensure_future(self._upgrade(worker, service))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+        return {
+            signal.SIGHUP: hang_up,
+            signal.SIGQUIT: worker.force,
+            signal.SIGTTIN: count,
+            signal.SIGTTOU: count,
+            signal.SIGUSR1: log.reopen_logs,
+            signal.SIGUSR2: upgrade,
+        }
+
+    async def _upgrade(self, worker: Worker, service: Service) -> None:
+        successor = await service.succeeded()
+        if successor is not None:
+            service.give_way(successor)
+            self._alone = False
+            worker.request_stop()
+
+    async def _call(self, name: HookName, *, exit_code: int | None = None) -> None:
+        worker = 0 if name.startswith("on_worker") else None
+        event = HookEvent(
+            name=name,
+            worker=worker,
+            worker_pid=None if worker is None else os.getpid(),
+            exit_code=exit_code,
+            urls=tuple(self.urls),
         )
-        if settings.env_file:
-            load_env_file(settings.env_file)
-        add_app_dir(settings.app_dir or os.curdir)
+        await self._hooks.call(event)
+
+    # --- in a thread ----------------------------------------------------------------------------
 
     def start_in_thread(self, timeout: float = 30.0) -> Self:
         """Serve from a daemon thread; returns when connections are accepted.
@@ -233,19 +301,6 @@ class Server:
         return f"<Server {', '.join(self.urls) or 'unbound'} {state}>"
 
 
-async def _unless_stopped(worker: Worker) -> Site | None:
-    """Start the worker, but give up when a signal comes first; None then."""
-    start = asyncio.ensure_future(worker.start())
-    stopped = asyncio.ensure_future(worker.serve_until_stopped())
-    try:
-        await asyncio.wait({start, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        return start.result() if start.done() else None
-    finally:
-        for task in (start, stopped):
-            task.cancel()
-        await asyncio.gather(start, stopped, return_exceptions=True)
-
-
 def _checked(settings: Settings) -> Settings:
     """`settings` as `load` would give them; those made by hand go through it, and are judged."""
     if isinstance(settings.mounts, tuple) and settings.mounts:
@@ -255,4 +310,4 @@ def _checked(settings: Settings) -> Settings:
         for each in dataclasses.fields(settings)
         if getattr(settings, each.name) != each.default
     }
-    return load(overrides=given, environ={}, search=False).settings
+    return load(overrides=given, environ={}, search=False, embedded=True).settings

@@ -1,36 +1,44 @@
-"""What INT and TERM mean to a server while it runs."""
+"""What signals mean to a process that serves, while it runs."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from time import monotonic
-from typing import Final
+from types import MappingProxyType
+from typing import Final, TypeAlias
 
 from gateway.worker import Worker
 
-__all__ = ["stopped_by_signals"]
+__all__ = ["Actions", "nothing", "on_signals"]
 
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+Actions: TypeAlias = Mapping[signal.Signals, Callable[[], object]]
+"""What to do on the loop's thread, by signal."""
+
+_NONE: Final[Actions] = MappingProxyType({})
 # A loop that has not heard of a signal for this long is blocked by the code of an application.
 _TURN: Final = 0.2
 
 
 @contextmanager
-def stopped_by_signals(
-    worker: Worker, loop: asyncio.AbstractEventLoop, install: bool
+def on_signals(
+    worker: Worker, loop: asyncio.AbstractEventLoop, *, others: Actions = _NONE
 ) -> Iterator[None]:
-    """Let INT and TERM ask `worker` to stop, as long as the block runs."""
-    if not install or threading.current_thread() is not threading.main_thread():
+    """Let INT and TERM stop `worker`, and `others` do what they say, as long as the block runs.
+
+    others: may name INT too, where it means something else. Outside the main thread, where Python
+        has no signals, nothing is done.
+    """
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     asked_at = 0.0
 
-    def handle(number: int, _frame: object) -> None:
+    def stop(number: int, _frame: object) -> None:
         nonlocal asked_at
         now = monotonic()
         blocked = 0 < asked_at < now - _TURN and not worker.stopping
@@ -39,14 +47,22 @@ def stopped_by_signals(
             # The code of an application holds the loop; only an exception gets it out.
             raise KeyboardInterrupt
         # A second TERM must not cut a drain short: supervisors repeat it. A second INT must.
-        stop = worker.interrupt if number == signal.SIGINT else worker.request_stop
-        loop.call_soon_threadsafe(stop)
+        loop.call_soon_threadsafe(
+            worker.interrupt if number == signal.SIGINT else worker.request_stop
+        )
 
-    previous: dict[signal.Signals, Callable[..., object] | int | None] = {}
-    for number in _SIGNALS:
-        previous[number] = signal.signal(number, handle)
+    def act(number: int, _frame: object) -> None:
+        loop.call_soon_threadsafe(others[signal.Signals(number)])
+
+    # Not SIG_IGN where nothing is to be done: programs that an application starts would inherit it.
+    wanted = {signal.SIGINT: stop, signal.SIGTERM: stop} | dict.fromkeys(others, act)
+    previous = {number: signal.signal(number, handler) for number, handler in wanted.items()}
     try:
         yield
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def nothing() -> None:
+    """The action of a signal that is for somebody else."""

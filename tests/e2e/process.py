@@ -8,15 +8,65 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, NamedTuple, Self
 
-from e2e.client import Http1Client, Http1Socket
+from e2e.client import Address, Http1Client, Http1Socket
 
-__all__ = ["Gateway"]
+__all__ = ["TESTS", "Gateway", "children_of", "wait_for", "wait_until", "write_main"]
 
 TESTS = Path(__file__).parents[1]
+
+
+def wait_until(true: Callable[[], object], what: str, timeout: float = 10.0) -> None:
+    """Return when `true` holds; fail with `what` after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while not true():
+        assert time.monotonic() < deadline, f"not within {timeout:g} s: {what}"
+        time.sleep(0.01)
+
+
+def wait_for(path: Path, timeout: float = 10.0) -> None:
+    wait_until(path.exists, f"{path} is there", timeout)
+
+
+def write_main(directory: Path, version: str, *lines: str) -> None:
+    """``main:app``: a `Witness` of `version`. lines: run first at its import."""
+    draft = directory / "main.draft"
+    draft.write_text(
+        "\n".join(
+            [
+                "from e2e.apps.processes import Witness, note_pid, wait_for_file",
+                *lines,
+                f"app = Witness({version!r})\n",
+            ]
+        )
+    )
+    draft.replace(directory / "main.py")  # nobody meets half a file
+
+
+class _Stat(NamedTuple):
+    state: str
+    parent: int
+    session: int
+
+
+def _processes() -> dict[int, _Stat]:
+    """What runs on this machine (proc(5), /proc/pid/stat)."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has just ended
+            fields = path.read_text(errors="replace").rpartition(")")[2].split()
+            found[int(path.parent.name)] = _Stat(fields[0], int(fields[1]), int(fields[3]))
+    return found
+
+
+def children_of(pid: int) -> set[int]:
+    """Its children that run."""
+    return {each for each, stat in _processes().items() if stat.parent == pid and stat.state != "Z"}
 
 
 class _Output:
@@ -40,18 +90,26 @@ class _Output:
             self._ended = True
             self._changed.notify_all()
 
-    def wait(self, pattern: str, timeout: float = 10.0) -> re.Match[str]:
+    def wait(
+        self, pattern: str, timeout: float = 10.0, *, after: int = 0, count: int = 1
+    ) -> re.Match[str]:
+        """The match of the `count`-th line with `pattern`, not looking at the first `after`."""
         found: list[re.Match[str]] = []
 
         def look() -> bool:
-            found[:] = [m for line in self.lines if (m := re.search(pattern, line))]
-            return bool(found) or self._ended
+            found[:] = [m for line in self.lines[after:] if (m := re.search(pattern, line))]
+            return len(found) >= count or self._ended
 
         with self._changed:
             self._changed.wait_for(look, timeout)
-        if not found:
-            raise AssertionError(f"no line with {pattern!r} in:\n{self.text}")
-        return found[0]
+        if len(found) < count:
+            raise AssertionError(f"{len(found)} lines with {pattern!r} in:\n{self.text}")
+        return found[count - 1]
+
+    @property
+    def length(self) -> int:
+        """How many lines there are; for `after`."""
+        return len(self.lines)
 
     @property
     def text(self) -> str:
@@ -84,7 +142,9 @@ class Gateway:
             for name, value in os.environ.items()
             if name not in ("PORT", "NO_COLOR", "FORCE_COLOR") and not name.startswith("GATEWAY_")
         }
-        environ |= {"PYTHONPATH": str(TESTS), "PYTHONUNBUFFERED": "1", **(env or {})}
+        environ |= {"PYTHONPATH": str(TESTS), "PYTHONUNBUFFERED": "1"}
+        # Tests write a module twice in a second; the cache takes seconds and sizes for its version.
+        environ |= {"PYTHONDONTWRITEBYTECODE": "1", **(env or {})}
         pipes: dict[str, int] = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
         if hang_up:
             reader, pipes[hang_up] = os.pipe()
@@ -116,6 +176,10 @@ class Gateway:
     def port(self) -> int:
         return int(self.err.wait(r"ready in .*? on http://[^ ,]*:(\d+)")[1])
 
+    @property
+    def address(self) -> Address:
+        return "127.0.0.1", self.port
+
     def connect(self) -> Http1Socket:
         return Http1Socket(("127.0.0.1", self.port))
 
@@ -124,6 +188,10 @@ class Gateway:
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
+
+    def signal_group(self, number: signal.Signals) -> None:
+        """To all its processes at once, as a terminal does with Ctrl-C."""
+        os.killpg(self.pid, number)
 
     def wait(self, timeout: float = 10.0) -> int:
         """The exit code; everything it wrote is in `out` and `err` then."""
@@ -143,12 +211,59 @@ class Gateway:
         assert found is not None
         return int(found[1]) * 1024
 
+    # --- its processes --------------------------------------------------------------------------
+
+    def alive(self) -> set[int]:
+        """Every process that runs in its session: itself, its workers, and what they left."""
+        return {
+            pid
+            for pid, stat in _processes().items()
+            if stat.session == self.pid and stat.state != "Z"
+        }
+
+    def workers(self) -> set[int]:
+        """Those of its session that have no children, but for itself: also workers that leave."""
+        known = _processes()
+        alive = self.alive()
+        parents = {known[pid].parent for pid in alive if pid in known}
+        return alive - parents - {self.pid}
+
+    def wait_gone(self, pids: Collection[int] | None = None, timeout: float = 10.0) -> None:
+        """Return when none of `pids`, or of all its processes, runs any more."""
+
+        def left() -> set[int]:
+            return self.alive() if pids is None else self.alive() & set(pids)
+
+        wait_until(lambda: not left(), f"{left()} ended; log:\n{self.err.text}", timeout)
+
+    def answering(self, count: int, *, timeout: float = 10.0) -> dict[int, int]:
+        """Pids by worker index of those that answer now, once there are `count` of them.
+
+        Eight connections at a time: one alone would mostly meet the same worker.
+        """
+        seen: dict[int, int] = {}
+
+        def look() -> bool:
+            with ExitStack() as stack:
+                burst = [stack.enter_context(self.connect()) for _ in range(8)]
+                for connection in burst:
+                    connection.send_request("GET", "/slow?seconds=0.02")
+                for connection in burst:
+                    pid, index, _ = connection.response().text.split(" ")
+                    seen[int(index)] = int(pid)
+            return len(seen) >= count
+
+        wait_until(look, f"{count} workers answer", timeout)
+        assert len(seen) == count, seen
+        return seen
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
+        for pid in {*self.alive(), *([self.pid] if self.process.poll() is None else [])}:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.process.wait()
         self.out.join()
         self.err.join()

@@ -199,7 +199,7 @@ def test_default_headers_may_be_added_and_left_out(gateway):
 
 
 def test_the_limit_of_requests_stops_the_server(gateway):
-    process = gateway(APP, "--port", "0", "--limit-max-requests", "2")
+    process = gateway(APP, "--port", "0", "--limit-max-requests", "2", "--no-supervise")
     with process.client() as client:
         assert client.request("GET", "/").header("connection") is None
         last = client.request("GET", "/")

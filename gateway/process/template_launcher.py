@@ -1,0 +1,175 @@
+"""Where workers come from with preload: forked from a process that has imported the applications.
+
+What workers have in common is in memory once, and a new one is there in milliseconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeAlias
+
+from gateway.errors import ConfigError, GatewayError, StartError
+from gateway.process.channel import Channel, Message
+from gateway.process.handover import Handover
+from gateway.process.launcher import Order, reap, spawn
+from gateway.process.worker_process import WorkerProcess, dump_file
+from gateway.settings import Settings
+
+__all__ = ["TemplateLauncher"]
+
+_OnExit: TypeAlias = Callable[[int, int], None]
+
+
+class TemplateLauncher:
+    """Has a template process fork workers of one configuration. One that died is started anew.
+
+    on_exit: called with pid and exit code of each worker that has ended: they are the template's
+        children, not this process's.
+    """
+
+    def __init__(self, settings: Settings, directory: str, on_exit: _OnExit) -> None:
+        self._settings = settings
+        self._directory = directory
+        self._on_exit = on_exit
+        self._template: _TemplateProcess | None = None
+        self._starting = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Return when everything is imported. Raises the `GatewayError` of what could not be."""
+        template = await _TemplateProcess.start(self._settings, self._directory, self._on_exit)
+        try:
+            await template.ready
+        except BaseException:
+            template.kill()
+            raise
+        self._template = template
+
+    async def launch(self, order: Order) -> WorkerProcess:
+        """Fork one. Raises `GatewayError`."""
+        async with self._starting:
+            if self._template is None or self._template.gone:
+                await self.start()
+            template = self._template
+        if template is None:
+            raise StartError("preload: there is no template process")
+        return await template.fork(order)
+
+    async def close(self) -> None:
+        """Fork no more. The template stays until its last worker has ended."""
+        if self._template is not None:
+            self._template.close()
+
+
+class _TemplateProcess:
+    """One template process.
+
+    ready: done when it has imported everything; or the reason why not.
+    gone: it has ended.
+    """
+
+    def __init__(self, pid: int, sock: socket.socket, channel: Channel, on_exit: _OnExit) -> None:
+        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.gone = False
+        self._pid = pid
+        self._sock = sock  # a second descriptor: descriptors are sent past the loop's transport
+        self._channel = channel
+        self._on_exit = on_exit
+        self._failure: GatewayError = StartError("preload: the template process has died")
+        self._asked: deque[_Launch] = deque()
+        self._workers: set[int] = set()
+        self._listening = asyncio.get_running_loop().create_task(self._listen())
+
+    @classmethod
+    async def start(cls, settings: Settings, directory: str, on_exit: _OnExit) -> _TemplateProcess:
+        handover = Handover(settings=settings, index=0, sockets=(), dump=-1)
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            raise StartError(f"preload: no process can be started: {error.strerror}") from error
+        channel = await Channel.open(ours.dup())
+        with theirs:
+            frame = handover.pack()
+            code = f"from gateway.process.template import main; main({theirs.fileno()})"
+            pid = spawn(code, (theirs.fileno(),), directory)
+        channel.send_frame(frame)
+        return cls(pid, ours, channel, on_exit)
+
+    async def fork(self, order: Order) -> WorkerProcess:
+        try:
+            ours, theirs = socket.socketpair()
+            launch = _Launch(order, await Channel.open(ours))
+            with theirs:
+                sockets = [each.fileno() for each in order.sockets]
+                fds = [theirs.fileno(), launch.dump.fileno(), *sockets]
+                socket.send_fds(self._sock, [str(order.index).encode()], fds)
+        except OSError as error:
+            raise StartError(f"preload: no worker can be forked: {error.strerror}") from error
+        self._asked.append(launch)
+        try:
+            return await launch.worker
+        except asyncio.CancelledError:
+            if launch.worker.done() and not launch.worker.cancelled():
+                launch.worker.result().kill()
+            raise
+
+    def close(self) -> None:
+        with suppress(OSError):
+            self._sock.send(b"close")
+
+    def kill(self) -> None:
+        """For one that has forked nothing."""
+        with suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGKILL)
+
+    async def _listen(self) -> None:
+        async for message in self._channel.messages():
+            self._hear(message)
+        self.gone = True
+        if not self.ready.done():
+            self.ready.set_exception(self._failure)
+        for launch in self._asked:
+            if not launch.worker.done():
+                launch.worker.set_exception(self._failure)
+        # They are killed with the process they were forked from.
+        for pid in list(self._workers):
+            self._on_exit(pid, -signal.SIGKILL)
+        self._sock.close()
+        await self._channel.close()
+        await reap(self._pid)
+
+    def _hear(self, message: Message) -> None:
+        match message:
+            case {"kind": "ready"} if not self.ready.done():
+                self.ready.set_result(None)
+            case {"kind": "failed", "text": str() as text, "code": int() as code}:
+                kind = ConfigError if code == ConfigError.exit_code else StartError
+                self._failure = kind(text)
+            case {"kind": "forked", "pid": int() as pid}:
+                self._workers.add(pid)
+                self._asked.popleft().forked(pid)
+            case {"kind": "ended", "pid": int() as pid, "code": int() as code}:
+                self._workers.discard(pid)
+                self._on_exit(pid, code)
+
+
+class _Launch:
+    """A worker that was asked for."""
+
+    def __init__(self, order: Order, channel: Channel) -> None:
+        self.dump = dump_file()
+        self.worker: asyncio.Future[WorkerProcess] = asyncio.get_running_loop().create_future()
+        self._order = order
+        self._channel = channel
+
+    def forked(self, pid: int) -> None:
+        worker = self._order.launched(pid, self._channel, self.dump)
+        if self.worker.cancelled():
+            worker.kill()
+        else:
+            self.worker.set_result(worker)

@@ -1,0 +1,121 @@
+"""Giving way to a new binary: another process on the same sockets, without a gap.
+
+The old process starts the new one as it was started itself, with its listening sockets and the end
+of a pipe. The new one writes to the pipe when it is ready, and only then the old one leaves; if it
+ends before that, nothing has changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, MutableMapping, Sequence
+from contextlib import suppress
+from typing import Final
+
+from gateway.errors import StartError
+from gateway.process.inherit import InheritedSocket
+
+__all__ = ["Predecessor", "Upgrade"]
+
+logger = logging.getLogger("gateway.error")
+
+# The underscore keeps it out of the settings, which begin with GATEWAY_.
+_VARIABLE: Final = "_GATEWAY_UPGRADE"
+_READY: Final = b"ready"
+
+
+class Predecessor:
+    """The process that this one is to replace.
+
+    sockets: what it listens on.
+    """
+
+    def __init__(self, sockets: Sequence[InheritedSocket], pipe: int) -> None:
+        self.sockets = tuple(sockets)
+        self._pipe = pipe
+
+    @classmethod
+    def find(cls, environ: MutableMapping[str, str]) -> Predecessor | None:
+        """The one that `environ` tells of, if any; the variable is taken out."""
+        text = environ.pop(_VARIABLE, "")
+        if not text:
+            return None
+        told = json.loads(text)
+        for fd in (told["pipe"], *(sock[0] for sock in told["sockets"])):
+            os.set_inheritable(fd, False)
+        return cls([InheritedSocket(*each) for each in told["sockets"]], told["pipe"])
+
+    def give_way(self) -> None:
+        """Tell it that this process serves now."""
+        with suppress(OSError):
+            os.write(self._pipe, _READY)
+        os.close(self._pipe)
+
+
+class Upgrade:
+    """A new binary on its way.
+
+    pid: of its process.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], pipe: int) -> None:
+        self.pid = process.pid
+        self._process = process
+        self._pipe = pipe
+
+    @classmethod
+    def begin(
+        cls, sockets: Sequence[InheritedSocket], environ: Mapping[str, str], directory: str
+    ) -> Upgrade:
+        """Start it: this process's own command line, in `directory`.
+
+        Raises `StartError` where the system starts no more processes.
+        """
+        reader, writer = os.pipe()
+        told = {
+            "pipe": writer,
+            "sockets": [(each.fd, each.name, each.owned) for each in sockets],
+        }
+        try:
+            process = subprocess.Popen(  # noqa: S603 - the command line of the operator
+                [sys.executable, *sys.orig_argv[1:]],
+                env={**environ, _VARIABLE: json.dumps(told)},
+                pass_fds=(writer, *(each.fd for each in sockets)),
+                cwd=directory,
+            )
+        except OSError as error:
+            os.close(reader)
+            raise StartError(f"the new binary cannot be started: {error.strerror}") from error
+        finally:
+            os.close(writer)
+        return cls(process, reader)
+
+    async def is_ready(self) -> bool:
+        """Return True when it serves, False when it has ended before."""
+        loop = asyncio.get_running_loop()
+        told: asyncio.Future[bytes] = loop.create_future()
+
+        def readable() -> None:
+            loop.remove_reader(self._pipe)
+            if not told.done():
+                told.set_result(os.read(self._pipe, len(_READY)))
+
+        loop.add_reader(self._pipe, readable)
+        try:
+            return await told == _READY
+        finally:
+            loop.remove_reader(self._pipe)
+            os.close(self._pipe)
+            # Popen would warn of a child that still runs; it is no child of ours to wait for.
+            self._process.returncode = self._process.poll() or 0
+
+    def cancel(self) -> None:
+        """Have it end: the server it was to replace is told to stop."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGTERM)

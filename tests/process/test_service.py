@@ -1,0 +1,288 @@
+"""A server as the system around it sees it: addresses that change, a terminal that goes away."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+
+import pytest
+
+from gateway.errors import StartError
+from gateway.process.service import Service
+from gateway.settings import Settings, load
+
+from .listening import connects, free_port, listener, short_path
+
+__all__ = ["short_path"]
+
+
+def loaded(directory, **values):
+    return load(argv_values=values, environ={}, cwd=directory, search=False)
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """An open service; `bind` and the like are what its operator has typed."""
+    services = []
+
+    def serve(**values) -> Service:
+        read = loaded(tmp_path, app="main:app", **values)
+        service = Service(read.settings, read.origins, main=False)
+        services.append(service)
+        service.open()
+        return service
+
+    yield serve
+    for service in services:
+        service.close()
+
+
+def changed(service: Service, tmp_path, **values) -> Settings:
+    return loaded(tmp_path, app="main:app", **values).settings
+
+
+def tcp(port: int) -> str:
+    return f"127.0.0.1:{port}"
+
+
+def accepts(port: int) -> bool:
+    return connects(socket.AF_INET, ("127.0.0.1", port))
+
+
+# --- open and close ------------------------------------------------------------------------------
+
+
+def test_an_open_service_listens_and_a_closed_one_does_not(serve):
+    service = serve(bind=["127.0.0.1:0"])
+    (bound,) = service.bound
+    assert service.urls == [f"http://127.0.0.1:{bound.port}"]
+    assert accepts(bound.port)
+    service.close()
+    assert not accepts(bound.port)
+
+
+def test_questions_of_health_have_sockets_of_their_own(serve):
+    service = serve(bind=["127.0.0.1:0"], health_bind=[tcp(free_port())])
+    assert (len(service.bound), len(service.health)) == (1, 1)
+    assert service.bound[0].port != service.health[0].port
+    service.stop_listening()
+    assert accepts(service.health[0].port)  # it says "draining" still
+    service.close()
+    assert not accepts(service.health[0].port)
+
+
+def test_a_port_that_is_taken_leaves_nothing_bound(serve):
+    port = free_port()
+    with listener() as other:
+        with pytest.raises(StartError, match=f"{other.getsockname()[1]}"):
+            serve(bind=[tcp(port), tcp(other.getsockname()[1])])
+        assert not accepts(port)
+
+
+def test_a_pid_file_is_there_as_long_as_the_service(serve, tmp_path):
+    path = tmp_path / "pid"
+    service = serve(bind=["127.0.0.1:0"], pid_file=str(path))
+    assert int(path.read_text()) == os.getpid()
+    service.close()
+    assert not path.exists()
+
+
+def test_a_successor_keeps_the_pid_file_and_the_socket_file(serve, short_path, tmp_path):
+    path = tmp_path / "pid"
+    service = serve(bind=[f"unix:{short_path}"], pid_file=str(path))
+    service.give_way(1)
+    service.close()
+    assert path.exists()
+    assert short_path.exists()
+    assert not connects(socket.AF_UNIX, str(short_path))
+
+
+def test_a_socket_file_goes_with_the_service(serve, short_path):
+    service = serve(bind=[f"unix:{short_path}"])
+    assert short_path.exists()
+    service.close()
+    assert not short_path.exists()
+
+
+# --- rebind --------------------------------------------------------------------------------------
+
+
+def test_the_same_addresses_keep_their_sockets(serve, tmp_path):
+    port = free_port()
+    service = serve(bind=[tcp(port)])
+    before = list(service.bound)
+    settings = changed(service, tmp_path, bind=[tcp(port)], backlog="5")
+    service.rebind(settings).finish(taken=True)
+    assert service.bound == before
+    assert service.settings is settings
+    assert accepts(port)
+
+
+def test_an_address_that_comes_is_bound_and_the_others_keep_their_sockets(serve, tmp_path):
+    first, second = free_port(), free_port()
+    service = serve(bind=[tcp(first)])
+    (before,) = service.bound
+    rebound = service.rebind(changed(service, tmp_path, bind=[tcp(second), tcp(first)]))
+    assert before in service.bound
+    assert accepts(second)
+    rebound.finish(taken=True)
+    assert accepts(first)
+    assert accepts(second)
+    assert len(service.bound) == 2
+
+
+def test_an_address_that_goes_is_open_until_the_change_is_taken(serve, tmp_path):
+    first, second = free_port(), free_port()
+    service = serve(bind=[tcp(first), tcp(second)])
+    rebound = service.rebind(changed(service, tmp_path, bind=[tcp(second)]))
+    assert [each.port for each in service.bound] == [second]
+    assert accepts(first)
+    rebound.finish(taken=True)
+    assert not accepts(first)
+    assert accepts(second)
+
+
+def test_a_change_that_is_not_taken_is_undone(serve, tmp_path):
+    first, second = free_port(), free_port()
+    service = serve(bind=[tcp(first)])
+    before, settings = list(service.bound), service.settings
+    service.rebind(changed(service, tmp_path, bind=[tcp(second)])).finish(taken=False)
+    assert service.bound == before
+    assert service.settings is settings
+    assert accepts(first)
+    assert not accepts(second)
+
+
+def test_an_address_that_cannot_be_had_changes_nothing(serve, tmp_path):
+    first, second = free_port(), free_port()
+    service = serve(bind=[tcp(first)])
+    before, settings = list(service.bound), service.settings
+    with listener() as other:
+        taken = other.getsockname()[1]
+        with pytest.raises(StartError):
+            service.rebind(changed(service, tmp_path, bind=[tcp(second), tcp(taken)]))
+    assert (service.bound, service.settings) == (before, settings)
+    assert accepts(first)
+    assert not accepts(second)
+
+
+def test_an_address_may_go_and_come_again(serve, tmp_path, short_path):
+    port = free_port()
+    both, one = [tcp(port), f"unix:{short_path}"], [tcp(port)]
+    service = serve(bind=both)
+    service.rebind(changed(service, tmp_path, bind=one)).finish(taken=True)
+    assert not short_path.exists()
+    service.rebind(changed(service, tmp_path, bind=both)).finish(taken=True)
+    assert connects(socket.AF_UNIX, str(short_path))
+
+
+def test_undoing_removes_the_socket_file_that_was_made(serve, tmp_path, short_path):
+    port = free_port()
+    service = serve(bind=[tcp(port)])
+    service.rebind(changed(service, tmp_path, bind=[f"unix:{short_path}"])).finish(taken=False)
+    assert not short_path.exists()
+    assert accepts(port)
+
+
+# --- the terminal --------------------------------------------------------------------------------
+
+
+def test_a_terminal_that_is_closed_is_gone(serve, monkeypatch):
+    master, slave = os.openpty()
+    with os.fdopen(slave, "w") as stream:
+        with monkeypatch.context() as patch:  # not in a fixture: pytest changes stderr after those
+            patch.setattr(sys, "stderr", stream)
+            service = serve(bind=["127.0.0.1:0"])
+            before = service.terminal_is_gone()
+            os.close(master)
+            after = service.terminal_is_gone()
+    assert (before, after) == (False, True)
+
+
+def test_a_server_without_a_terminal_has_none_to_lose(serve, monkeypatch, tmp_path):
+    with (tmp_path / "log").open("w") as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        assert not serve(bind=["127.0.0.1:0"]).terminal_is_gone()
+        monkeypatch.undo()
+
+
+@pytest.mark.parametrize("stream", [None, "closed"])
+def test_a_server_without_stderr_has_no_terminal_to_lose(serve, monkeypatch, tmp_path, stream):
+    if stream == "closed":
+        stream = (tmp_path / "log").open("w")
+        stream.close()
+    monkeypatch.setattr(sys, "stderr", stream)
+    gone = serve(bind=["127.0.0.1:0"]).terminal_is_gone()
+    monkeypatch.undo()
+    assert not gone
+
+
+# --- the directory, and a successor --------------------------------------------------------------
+
+
+def test_the_directory_is_known_by_the_name_it_was_called_by(tmp_path, monkeypatch):
+    release, current = tmp_path / "release-1", tmp_path / "current"
+    release.mkdir()
+    current.symlink_to(release)
+    monkeypatch.chdir(release)
+    monkeypatch.setenv("PWD", str(current))
+    assert Service(Settings(), {}, main=False).directory == str(current)
+
+
+@pytest.mark.parametrize("pwd", ["/", "/nonexistent", "", None])
+def test_a_name_that_leads_elsewhere_is_not_believed(tmp_path, monkeypatch, pwd):
+    monkeypatch.chdir(tmp_path)
+    if pwd is None:
+        monkeypatch.delenv("PWD", raising=False)
+    else:
+        monkeypatch.setenv("PWD", pwd)
+    assert Service(Settings(), {}, main=False).directory == str(tmp_path)
+
+
+def test_a_successor_that_does_not_come_up_is_told(serve, monkeypatch, caplog):
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-S", "-c", "raise SystemExit(3)"])
+    service = serve(bind=["127.0.0.1:0"])
+
+    async def scenario() -> int | None:
+        return await asyncio.wait_for(service.succeeded(), 10)
+
+    assert asyncio.run(scenario()) is None
+    assert "did not come up; this one goes on" in caplog.messages[-1]
+    assert accepts(service.bound[0].port)
+
+
+def test_a_successor_that_cannot_be_started_is_told(serve, caplog, tmp_path, monkeypatch):
+    service = serve(bind=["127.0.0.1:0"])
+    monkeypatch.setattr(service, "directory", str(tmp_path / "gone"))
+    assert asyncio.run(service.succeeded()) is None
+    assert "the new binary cannot be started" in caplog.messages[-1]
+
+
+def test_a_successor_gets_the_sockets_and_not_what_was_meant_for_this_process(
+    serve, monkeypatch, tmp_path
+):
+    port = free_port()
+    code = (
+        "import os\n"
+        "from gateway.process.upgrade import Predecessor\n"
+        "found = Predecessor.find(os.environ)\n"
+        f"assert [each.name for each in found.sockets] == ['127.0.0.1:{port}']\n"
+        "assert 'LISTEN_PID' not in os.environ and 'WATCHDOG_PID' not in os.environ\n"
+        "assert os.environ['FLAVOR'] == 'sweet'\n"
+        "found.give_way()"
+    )
+    monkeypatch.setenv("FLAVOR", "sweet")
+    monkeypatch.setenv("LISTEN_PID", "1")
+    monkeypatch.setenv("WATCHDOG_PID", "1")
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-c", code])
+    read = loaded(tmp_path, app="main:app", bind=[tcp(port)])
+    service = Service(read.settings, read.origins, main=True)
+    service.open()
+    try:
+        pid = asyncio.run(asyncio.wait_for(service.succeeded(), 10))
+        assert pid is not None
+        os.waitpid(pid, 0)
+    finally:
+        service.close()

@@ -1,0 +1,351 @@
+"""Preload: a template that imports once, refuses what cannot be forked, and forks."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import ConfigError, GatewayError, StartError
+from gateway.process.launcher import Order
+from gateway.process.template_launcher import TemplateLauncher
+
+from .fakes import LIMIT, on_loop, until
+from .test_launcher import directory, get, listening, settings
+
+__all__ = ["directory", "listening"]
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="preload is tried on Linux")
+
+
+class Preloaded:
+    """A template's launcher, and the workers it was told of.
+
+    ends: (pid, exit code), as they were told.
+    """
+
+    def __init__(self, directory: Path, **values) -> None:
+        self.workers = {}
+        self.ends: list[tuple[int, int]] = []
+        self.settings = settings(directory, preload="true", **values)
+        self.launcher = TemplateLauncher(self.settings, str(directory), self._ended)
+        self._burials: set[asyncio.Task] = set()
+
+    def _ended(self, pid: int, code: int) -> None:
+        self.ends.append((pid, code))
+        if pid in self.workers:
+            task = asyncio.ensure_future(self.workers[pid].exited(code))
+            self._burials.add(task)
+
+    def _launched(self, worker) -> None:
+        self.workers[worker.pid] = worker
+
+    def order(self, sockets=(), index: int = 0) -> Order:
+        return Order(
+            self.settings,
+            index,
+            sockets,
+            on_launch=self._launched,
+            on_change=lambda worker: None,
+        )
+
+    async def worker(self, sockets=(), index: int = 0):
+        """One that serves."""
+        worker = await self.launcher.launch(self.order(sockets, index))
+        await asyncio.wait_for(worker.started(), LIMIT)
+        return worker
+
+    async def tidy(self) -> None:
+        for worker in self.workers.values():
+            worker.kill()
+        await until(lambda: all(each.exit_code is not None for each in self.workers.values()))
+        await asyncio.gather(*self._burials)
+        await self.launcher.close()
+        await until(lambda: not child_pids(), "a template is left, or its zombie")
+
+
+def child_pids() -> set[int]:
+    """Templates: the children of this process, zombies too."""
+    found = set()
+    for task in Path("/proc/self/task").iterdir():
+        found |= {int(each) for each in (task / "children").read_text().split()}
+    return found
+
+
+def parent_of(pid: int) -> int:
+    stat = Path(f"/proc/{pid}/stat").read_text()
+    return int(stat.rpartition(")")[2].split()[1])
+
+
+@asynccontextmanager
+async def a_template(directory: Path, **values):
+    preloaded = Preloaded(directory, **values)
+    try:
+        yield preloaded
+    finally:
+        await preloaded.tidy()
+
+
+async def refusal(directory: Path, code: str, **values) -> GatewayError:
+    """Why an application of this code is not preloaded."""
+    (directory / "main.py").write_text(code)
+    async with a_template(directory, **values) as preloaded:
+        with pytest.raises(GatewayError) as caught:
+            await asyncio.wait_for(preloaded.launcher.start(), LIMIT)
+        assert preloaded.workers == {}
+    return caught.value
+
+
+# --- what is refused -----------------------------------------------------------------------------
+
+
+@on_loop
+async def test_a_thread_at_import_is_refused_by_its_name(directory):
+    error = await refusal(
+        directory,
+        "import threading, time\n"
+        "threading.Thread(target=time.sleep, args=(60,), name='poller', daemon=True).start()\n"
+        "async def app(scope, receive, send): ...\n",
+    )
+    assert isinstance(error, StartError)
+    assert str(error).startswith(
+        "preload: the applications have started a thread at import, poller\n"
+    )
+
+
+@on_loop
+async def test_a_connection_at_import_is_refused_with_where_it_leads(directory, listening):
+    port = listening.getsockname()[1]
+    error = await refusal(
+        directory,
+        f"import socket\nsock = socket.create_connection(('127.0.0.1', {port}))\n"
+        "async def app(scope, receive, send): ...\n",
+    )
+    assert isinstance(error, StartError)
+    assert "have opened a socket at import, fd " in str(error)
+    assert f"to ('127.0.0.1', {port})" in str(error)
+
+
+@on_loop
+async def test_a_socket_that_was_closed_again_is_no_matter(directory, listening):
+    main = directory / "main.py"
+    main.write_text(
+        f"import socket\nsocket.create_connection({listening.getsockname()!r}).close()\n"
+        + main.read_text()
+    )
+    async with a_template(directory) as preloaded:
+        await preloaded.launcher.start()
+
+
+@on_loop
+async def test_a_broken_application_is_the_error_of_the_start(directory):
+    error = await refusal(directory, "import nothing_of_that_name\n")
+    assert isinstance(error, StartError)
+    assert "nothing_of_that_name" in str(error)
+
+
+@on_loop
+async def test_a_bad_configuration_keeps_its_kind(directory):
+    error = await refusal(directory, "app = None\n", env_file=str(directory / "gone.env"))
+    assert isinstance(error, ConfigError)
+
+
+@on_loop
+async def test_a_template_that_dies_at_import_is_told(directory):
+    error = await refusal(directory, "import os\nos._exit(9)\n")
+    assert str(error) == "preload: the template process has died"
+
+
+@on_loop
+async def test_a_start_that_is_given_up_leaves_no_template(directory, tmp_path):
+    marker = tmp_path / "importing"
+    (directory / "main.py").write_text(
+        f"import pathlib, time\npathlib.Path({str(marker)!r}).touch()\ntime.sleep(60)\n"
+    )
+    async with a_template(directory) as preloaded:
+        start = asyncio.ensure_future(preloaded.launcher.start())
+        await until(marker.exists)
+        start.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await start
+        await until(lambda: not child_pids())
+
+
+# --- workers -------------------------------------------------------------------------------------
+
+
+@on_loop
+async def test_workers_are_forked_from_what_was_imported_once(directory, listening, tmp_path):
+    log = tmp_path / "imports"
+    main = directory / "main.py"
+    main.write_text(f"open({str(log)!r}, 'a').write('x')\n" + main.read_text())
+    async with a_template(directory) as preloaded:
+        await preloaded.launcher.start()
+        first = await preloaded.worker([listening], index=4)
+        assert await get(listening.getsockname()) == f"4 {first.pid}"
+        second = await preloaded.worker([listening], index=1)
+        assert parent_of(first.pid) == parent_of(second.pid) != os.getpid()
+        assert log.read_text() == "x"
+
+
+@on_loop
+async def test_workers_asked_for_at_once_are_the_ones_that_were_asked_for(directory, listening):
+    async with a_template(directory) as preloaded:
+        await preloaded.launcher.start()
+        workers = await asyncio.gather(
+            *(preloaded.worker([listening], index) for index in (2, 0, 1))
+        )
+        assert [each.index for each in workers] == [2, 0, 1]
+        for each in workers:
+            environ = Path(f"/proc/{each.pid}/stat").read_text()
+            assert environ
+        assert len({each.pid for each in workers}) == 3
+
+
+@on_loop
+async def test_the_end_of_a_worker_is_told(directory, listening):
+    async with a_template(directory) as preloaded:
+        await preloaded.launcher.start()
+        worker = await preloaded.worker([listening])
+        other = await preloaded.worker([listening])
+        worker.stop(limit=1, alone=False)
+        await asyncio.wait_for(worker.gone(), LIMIT)
+        os.kill(other.pid, signal.SIGKILL)
+        await asyncio.wait_for(other.gone(), LIMIT)
+        assert preloaded.ends == [(worker.pid, 0), (other.pid, -signal.SIGKILL)]
+
+
+@on_loop
+async def test_a_worker_told_to_stop_at_its_birth_ends(directory, listening):
+    async with a_template(directory) as preloaded:
+        await preloaded.launcher.start()
+        worker = await preloaded.launcher.launch(preloaded.order([listening]))
+        worker.stop(limit=0, alone=False)
+        await asyncio.wait_for(worker.gone(), LIMIT)
+        assert preloaded.ends == [(worker.pid, 0)]
+
+
+@on_loop
+async def test_signals_to_the_whole_group_leave_the_template_alone(directory, listening):
+    async with a_template(directory) as preloaded:
+        await preloaded.launcher.start()
+        (template,) = child_pids()
+        for number in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2"):
+            os.kill(template, getattr(signal, number))
+        worker = await preloaded.worker([listening])
+        assert parent_of(worker.pid) == template
+
+
+@on_loop
+async def test_a_closed_template_ends_with_its_last_worker(directory, listening):
+    async with a_template(directory) as preloaded:
+        await preloaded.launcher.start()
+        (template,) = child_pids()
+        worker = await preloaded.worker([listening])
+        await preloaded.launcher.close()
+        assert await get(listening.getsockname()) == f"0 {worker.pid}"
+        assert child_pids() == {template}
+        worker.stop(limit=1, alone=True)
+        await asyncio.wait_for(worker.gone(), LIMIT)
+        assert preloaded.ends == [(worker.pid, 0)]
+        await until(lambda: not child_pids())
+
+
+@on_loop
+async def test_a_template_closed_without_workers_ends_and_is_no_zombie(directory):
+    async with a_template(directory) as preloaded:
+        await preloaded.launcher.start()
+        assert len(child_pids()) == 1
+        await preloaded.launcher.close()
+        await until(lambda: not child_pids())
+
+
+# --- a template that dies ------------------------------------------------------------------------
+
+
+@on_loop
+async def test_workers_of_a_template_that_dies_are_known_to_have_ended(directory, listening):
+    async with a_template(directory) as preloaded:
+        await preloaded.launcher.start()
+        worker = await preloaded.worker([listening])
+        os.kill(parent_of(worker.pid), signal.SIGKILL)
+        await asyncio.wait_for(worker.gone(), LIMIT)
+        assert preloaded.ends == [(worker.pid, -signal.SIGKILL)]
+
+
+@on_loop
+async def test_a_template_that_died_is_started_anew_once(directory, listening):
+    async with a_template(directory) as preloaded:
+        await preloaded.launcher.start()
+        worker = await preloaded.worker([listening])
+        os.kill(parent_of(worker.pid), signal.SIGKILL)
+        await asyncio.wait_for(worker.gone(), LIMIT)
+        # As when two slots are filled again at the same time.
+        first, second = await asyncio.gather(
+            preloaded.worker([listening], 0), preloaded.worker([listening], 1)
+        )
+        assert parent_of(first.pid) == parent_of(second.pid)
+        assert len(child_pids()) == 1
+        assert await get(listening.getsockname()) in {f"0 {first.pid}", f"1 {second.pid}"}
+
+
+@on_loop
+async def test_every_launch_under_way_fails_when_the_template_dies(directory, listening):
+    async with a_template(directory) as preloaded:
+        await preloaded.launcher.start()
+        (template,) = child_pids()
+        os.kill(template, signal.SIGSTOP)
+        launches = [
+            asyncio.ensure_future(preloaded.launcher.launch(preloaded.order([listening])))
+            for _ in range(3)
+        ]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
+        launches[0].cancel()  # a roll that was given up
+        os.kill(template, signal.SIGKILL)
+        results = await asyncio.wait_for(
+            asyncio.gather(*launches, return_exceptions=True), LIMIT
+        )
+        assert isinstance(results[0], asyncio.CancelledError)
+        assert [str(each) for each in results[1:]] == ["preload: the template process has died"] * 2
+
+
+@on_loop
+async def test_a_worker_nobody_waits_for_any_more_is_ended(directory, listening):
+    async with a_template(directory) as preloaded:
+        await preloaded.launcher.start()
+        (template,) = child_pids()
+        os.kill(template, signal.SIGSTOP)
+        launch = asyncio.ensure_future(preloaded.launcher.launch(preloaded.order([listening])))
+        await asyncio.sleep(0.01)
+        launch.cancel()
+        await asyncio.gather(launch, return_exceptions=True)
+        os.kill(template, signal.SIGCONT)
+        await until(lambda: preloaded.ends)
+        ((_, code),) = preloaded.ends
+        assert code == -signal.SIGKILL
+
+
+@on_loop
+async def test_a_worker_given_up_in_the_moment_of_its_birth_is_ended(directory, listening):
+    async with a_template(directory) as preloaded:
+        await preloaded.launcher.start()
+
+        def launched(worker) -> None:
+            preloaded._launched(worker)
+            asyncio.get_running_loop().call_soon(launch.cancel)
+
+        order = Order(
+            preloaded.settings, 0, [listening], on_launch=launched, on_change=lambda _: None
+        )
+        launch = asyncio.ensure_future(preloaded.launcher.launch(order))
+        with pytest.raises(asyncio.CancelledError):
+            await launch
+        await until(lambda: preloaded.ends)
+        ((_, code),) = preloaded.ends
+        assert code == -signal.SIGKILL
