@@ -11,7 +11,7 @@ PEERS   = 'uvicorn[standard]' granian gunicorn a2wsgi flask
 INDEX   = --default-index https://pypi.org/simple
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format docs fuzz bench lock clean
+.PHONY: help demo test check format docs fuzz soak bench lock clean
 
 help:
 	@grep -E '^[a-z]+: ' Makefile | sed 's/:.*##/\t/' | expand -t 12
@@ -55,6 +55,9 @@ docs: $(VENV)/dev ## write the generated pages again
 
 fuzz: $(VENV)/dev ## mutate the corpus of raw requests for a minute
 	$(BIN)/python -m tests.protocols.fuzz --seconds 60
+
+soak: $(VENV)/dev ## rolls, upgrades, recycling and crashes at full scale: needs wrk, h2load and some minutes
+	$(BIN)/python -m benchmarks.soak
 
 # A place of its own: what the peers bring along stays out of the tests.
 .venv-bench/bench: pyproject.toml

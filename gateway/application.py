@@ -37,12 +37,15 @@ class Application:
     keys: its mounts, for messages.
     """
 
-    def __init__(self, app: object, interface: Interface, mount: Mount) -> None:
+    def __init__(
+        self, app: object, interface: Interface, mount: Mount, *, multiprocess: bool = False
+    ) -> None:
         self.app = app
         self.interface = interface
         self.keys: list[str] = []
         self.lifespan: Lifespan | None = None
         self._mode = mount.lifespan
+        self._multiprocess = multiprocess
         self._asgi3: Asgi3Application | None = None
         self._doors: dict[object, _Door] = {}  # by the options that mounts may vary
 
@@ -78,6 +81,7 @@ class Application:
                 loop=loop,
                 threads=mount.threads,
                 queue=mount.thread_queue,
+                multiprocess=self._multiprocess,
                 name=self.name,
             )
         version: Literal["2.0", "3.0"] = "2.0" if self.interface == "asgi2" else "3.0"
@@ -122,10 +126,12 @@ class Applications:
     """What was imported so far: the same object with the same middleware is one application.
 
     development: Django's static files are served in front of it, as its runserver does.
+    multiprocess: other processes serve the same applications.
     """
 
-    def __init__(self, *, development: bool = False) -> None:
+    def __init__(self, *, development: bool = False, multiprocess: bool = False) -> None:
         self._development = development
+        self._multiprocess = multiprocess
         self._made: dict[object, object] = {}  # what factories returned
         self._known: dict[object, Application] = {}
 
@@ -140,7 +146,9 @@ class Applications:
             wrapped = with_static_files(app) if self._development else app
             for each in reversed(mount.middleware):
                 wrapped, interface = _wrap(each, wrapped, interface)
-            application = self._known[key] = Application(wrapped, interface, mount)
+            application = self._known[key] = Application(
+                wrapped, interface, mount, multiprocess=self._multiprocess
+            )
         application.add(mount)
         return application
 

@@ -139,7 +139,7 @@ class GatewayWorker(GunicornWorker):
     async def _serve(self, settings: Settings) -> None:
         # The stubs say socket.socket; gunicorn has a wrapper around each.
         sockets = [each.sock for each in self.sockets]  # type: ignore[attr-defined]
-        worker = self._worker = Worker(settings, sockets)
+        worker = self._worker = Worker(settings, sockets, shared=settings.workers != 1)
         loop = asyncio.get_running_loop()
         loop.add_reader(self.PIPE[0], self._obey)
         heart = loop.create_task(self._beat())
@@ -212,8 +212,10 @@ class GatewayWorker(GunicornWorker):
             "threads": _said(cfg, "threads"),
             "timeout_graceful_shutdown": graceful - min(_LIFESPANS, graceful / 4),
             "timeout_keep_alive": cfg.keepalive,
+            "workers": cfg.workers,
         }
-        return load(overrides={**given, **self._own_settings()}, environ={}, search=False).settings
+        overrides = {**given, **self._own_settings()}
+        return load(overrides=overrides, environ={}, search=False, embedded=True).settings
 
     def _own_settings(self) -> dict[str, object]:
         """SETTINGS of the class and its bases."""

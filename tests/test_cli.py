@@ -453,7 +453,8 @@ def test_check_reports_mounts_that_cannot_live_together(capsys):
 # --- help -----------------------------------------------------------------------------------------
 
 
-def test_help_is_short_and_shows_defaults_and_variables(capsys):
+def test_help_is_short_and_shows_defaults_and_variables(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
     assert main(["--help"]) == 0
 
     text = capsys.readouterr().out

@@ -322,3 +322,22 @@ def test_the_limit_of_a_mount_is_its_own():
         assert (await first).status == 200
 
     run(site, step)
+
+
+@pytest.mark.parametrize(("workers", "multiprocess"), [(1, False), (2, True), ("auto", True)])
+def test_a_wsgi_application_is_told_of_other_processes(workers, multiprocess):
+    def app(environ, start_response):
+        start_response("200 OK", [])
+        return [str(environ["wsgi.multiprocess"]).encode()]
+
+    options = {"app": app, "workers": workers}
+    settings = load(overrides=options, environ={}, search=False, embedded=True).settings
+
+    async def main():
+        site = Site.build(settings)
+        await site.start()
+        wire = await ask(site, "/")
+        await site.stop(timeout=5)
+        assert wire.body == str(multiprocess).encode()
+
+    asyncio.run(main())

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import IO, Final, Protocol
 
@@ -19,7 +19,7 @@ from gateway.process.handover import Handover
 from gateway.process.worker_process import WorkerProcess, dump_file
 from gateway.settings import Settings
 
-__all__ = ["FreshLauncher", "Launcher", "Order", "reap", "release_signals", "spawn"]
+__all__ = ["FreshLauncher", "Launcher", "Order", "open_line", "reap", "release_signals", "spawn"]
 
 HELD: Final = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 _REAP: Final = 0.05
@@ -94,24 +94,39 @@ class FreshLauncher:
 
     async def launch(self, order: Order) -> WorkerProcess:
         """Start one. Raises `StartError` where the system has nothing left to start it with."""
-        try:
-            ours, theirs = socket.socketpair()
-            dump = dump_file()
-        except OSError as error:
-            raise StartError(f"no worker can be started: {error.strerror}") from error
-        channel = await Channel.open(ours)
-        with theirs:
-            frame = order.handover(dump.fileno()).pack()
-            pid = spawn(
-                f"from gateway.process.child import main; main({theirs.fileno()})",
-                (theirs.fileno(), dump.fileno(), *(each.fileno() for each in order.sockets)),
-                self._directory,
-            )
+        async with AsyncExitStack() as unless_launched:
+            channel, theirs, dump = await open_line(unless_launched)
+            with theirs:
+                frame = order.handover(dump.fileno()).pack()
+                pid = spawn(
+                    f"from gateway.process.child import main; main({theirs.fileno()})",
+                    (theirs.fileno(), dump.fileno(), *(each.fileno() for each in order.sockets)),
+                    self._directory,
+                )
+            unless_launched.pop_all()
         channel.send_frame(frame)
         return order.launched(pid, channel, dump)
 
     async def close(self) -> None:
         """Nothing is held."""
+
+
+async def open_line(
+    unless_launched: AsyncExitStack,
+) -> tuple[Channel, socket.socket, IO[bytes]]:
+    """A channel, its other end for a worker, and a file for its stacks.
+
+    unless_launched: what closes them where no worker comes of it. Raises `StartError` where the
+    system has no descriptors left.
+    """
+    try:
+        dump = unless_launched.enter_context(dump_file())
+        ours, theirs = socket.socketpair()
+    except OSError as error:
+        raise StartError(f"no worker can be started: {error.strerror}") from error
+    channel = await Channel.open(ours)
+    unless_launched.push_async_callback(channel.close)
+    return channel, theirs, dump
 
 
 def spawn(code: str, fds: Sequence[int], directory: str) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from gateway.errors import ConfigError
 from gateway.process.server import Server
 from gateway.process.supervisor import Supervisor
@@ -14,6 +16,10 @@ def run(loaded: Loaded) -> int:
     """Serve until told to stop; the exit code. Raises `StartError` or `ConfigError`."""
     if not loaded.settings.mounts:
         raise ConfigError("nothing to serve: name an application\n  try  gateway main:app")
-    if loaded.settings.supervised:
+    settings = loaded.settings
+    # As process 1, a container's first, somebody must wait for processes whose parents have ended.
+    # In a process that runs applications that would take the ends of their own children from them.
+    is_init = os.getpid() == 1 and settings.supervise is None and not settings.objects
+    if settings.supervised or is_init:
         return Supervisor(loaded).run()
     return Server(loaded.settings, origins=loaded.origins).run()

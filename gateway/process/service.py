@@ -187,7 +187,6 @@ class Service:
     def give_way(self, successor: int) -> None:
         """Leave everything to process `successor`, which serves."""
         self._notifier.main_pid(successor)
-        self._pid_file = None
         self._given = True
 
     def stop_listening(self) -> None:

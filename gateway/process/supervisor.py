@@ -214,22 +214,24 @@ class Supervisor:
     async def _roll(self) -> None:
         """Read the settings again and put new workers in place, without losing a request."""
         self._service.reloading()
+        await self._call("on_reload", reason="SIGHUP")
         before = self._loaded
         try:
             await self._put_in_place(self._read_again())
         except GatewayError as error:
             if self._fleet.plan.settings is before.settings:
                 self._loaded = before
+                configure_logs(before.settings)
             logger.error("the reload failed: %s", error)
             logger.error("the workers go on as they were")
         else:
             logger.info("reloaded: %s", self._status())
-            await self._call("on_reload", reason="SIGHUP")
         finally:
             self._service.ready(self._status())
 
     async def _put_in_place(self, settings: Settings) -> None:
         fleet, former = self._fleet, self._fleet.plan.launcher
+        configure_logs(settings)
         rebound = self._service.rebind(settings)
         launcher: Launcher | None = None
         try:
@@ -237,7 +239,6 @@ class Supervisor:
             await fleet.roll(self._plan(settings, launcher))
             self._count = _count(settings)
             await fleet.resize(self._count)
-            configure_logs(settings)
         finally:
             taken = fleet.plan.launcher is launcher
             rebound.finish(taken=taken)

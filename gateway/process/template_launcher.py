@@ -11,14 +11,14 @@ import signal
 import socket
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
-from typing import TypeAlias
+from contextlib import AsyncExitStack, suppress
+from typing import IO, TypeAlias
 
 from gateway.errors import ConfigError, GatewayError, StartError
 from gateway.process.channel import Channel, Message
 from gateway.process.handover import Handover
-from gateway.process.launcher import Order, reap, spawn
-from gateway.process.worker_process import WorkerProcess, dump_file
+from gateway.process.launcher import Order, open_line, reap, spawn
+from gateway.process.worker_process import WorkerProcess
 from gateway.settings import Settings
 
 __all__ = ["TemplateLauncher"]
@@ -87,36 +87,44 @@ class _TemplateProcess:
 
     @classmethod
     async def start(cls, settings: Settings, directory: str, on_exit: _OnExit) -> _TemplateProcess:
-        handover = Handover(settings=settings, index=0, sockets=(), dump=-1)
-        try:
-            ours, theirs = socket.socketpair()
-        except OSError as error:
-            raise StartError(f"preload: no process can be started: {error.strerror}") from error
-        channel = await Channel.open(ours.dup())
-        with theirs:
-            frame = handover.pack()
-            code = f"from gateway.process.template import main; main({theirs.fileno()})"
-            pid = spawn(code, (theirs.fileno(),), directory)
+        frame = Handover(settings=settings, index=0, sockets=(), dump=-1).pack()
+        async with AsyncExitStack() as unless_started:
+            try:
+                ours, theirs = socket.socketpair()
+                unless_started.enter_context(ours)
+                channel = await Channel.open(ours.dup())
+            except OSError as error:
+                raise StartError(f"preload: no process can start: {error.strerror}") from error
+            unless_started.push_async_callback(channel.close)
+            with theirs:
+                code = f"from gateway.process.template import main; main({theirs.fileno()})"
+                pid = spawn(code, (theirs.fileno(),), directory)
+            unless_started.pop_all()
         channel.send_frame(frame)
         return cls(pid, ours, channel, on_exit)
 
     async def fork(self, order: Order) -> WorkerProcess:
-        try:
-            ours, theirs = socket.socketpair()
-            launch = _Launch(order, await Channel.open(ours))
+        async with AsyncExitStack() as unless_launched:
+            channel, theirs, dump = await open_line(unless_launched)
+            launch = _Launch(order, channel, dump)
             with theirs:
                 sockets = [each.fileno() for each in order.sockets]
-                fds = [theirs.fileno(), launch.dump.fileno(), *sockets]
-                socket.send_fds(self._sock, [str(order.index).encode()], fds)
-        except OSError as error:
-            raise StartError(f"preload: no worker can be forked: {error.strerror}") from error
-        self._asked.append(launch)
-        try:
-            return await launch.worker
-        except asyncio.CancelledError:
-            if launch.worker.done() and not launch.worker.cancelled():
-                launch.worker.result().kill()
-            raise
+                fds = [theirs.fileno(), dump.fileno(), *sockets]
+                try:
+                    socket.send_fds(self._sock, [str(order.index).encode()], fds)
+                except OSError as error:
+                    raise self._failure from error
+            self._asked.append(launch)
+            try:
+                worker = await launch.worker
+            except asyncio.CancelledError:
+                # It is forked all the same, and needs them to be told.
+                unless_launched.pop_all()
+                if launch.worker.done() and not launch.worker.cancelled():
+                    launch.worker.result().kill()
+                raise
+            unless_launched.pop_all()
+        return worker
 
     def close(self) -> None:
         with suppress(OSError):
@@ -134,8 +142,7 @@ class _TemplateProcess:
         if not self.ready.done():
             self.ready.set_exception(self._failure)
         for launch in self._asked:
-            if not launch.worker.done():
-                launch.worker.set_exception(self._failure)
+            await launch.failed(self._failure)
         # They are killed with the process they were forked from.
         for pid in list(self._workers):
             self._on_exit(pid, -signal.SIGKILL)
@@ -161,15 +168,22 @@ class _TemplateProcess:
 class _Launch:
     """A worker that was asked for."""
 
-    def __init__(self, order: Order, channel: Channel) -> None:
-        self.dump = dump_file()
+    def __init__(self, order: Order, channel: Channel, dump: IO[bytes]) -> None:
         self.worker: asyncio.Future[WorkerProcess] = asyncio.get_running_loop().create_future()
         self._order = order
         self._channel = channel
+        self._dump = dump
 
     def forked(self, pid: int) -> None:
-        worker = self._order.launched(pid, self._channel, self.dump)
+        worker = self._order.launched(pid, self._channel, self._dump)
         if self.worker.cancelled():
             worker.kill()
         else:
             self.worker.set_result(worker)
+
+    async def failed(self, why: GatewayError) -> None:
+        if not self.worker.done():
+            self.worker.set_exception(why)
+        elif self.worker.cancelled():  # nobody else has them any more
+            self._dump.close()
+            await self._channel.close()

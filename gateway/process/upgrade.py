@@ -20,6 +20,7 @@ from typing import Final
 
 from gateway.errors import StartError
 from gateway.process.inherit import InheritedSocket
+from gateway.process.launcher import reap
 
 __all__ = ["Predecessor", "Upgrade"]
 
@@ -28,6 +29,7 @@ logger = logging.getLogger("gateway.error")
 # The underscore keeps it out of the settings, which begin with GATEWAY_.
 _VARIABLE: Final = "_GATEWAY_UPGRADE"
 _READY: Final = b"ready"
+_REAP: Final = 5.0
 
 
 class Predecessor:
@@ -66,7 +68,7 @@ class Upgrade:
 
     def __init__(self, process: subprocess.Popen[bytes], pipe: int) -> None:
         self.pid = process.pid
-        self._process = process
+        process.returncode = 0  # Popen would warn of a child that still runs, as this one is to
         self._pipe = pipe
 
     @classmethod
@@ -97,7 +99,7 @@ class Upgrade:
         return cls(process, reader)
 
     async def is_ready(self) -> bool:
-        """Return True when it serves, False when it has ended before."""
+        """Return True when it serves; False when it has ended before, with nothing left of it."""
         loop = asyncio.get_running_loop()
         told: asyncio.Future[bytes] = loop.create_future()
 
@@ -108,12 +110,14 @@ class Upgrade:
 
         loop.add_reader(self._pipe, readable)
         try:
-            return await told == _READY
+            ready = await told == _READY
         finally:
             loop.remove_reader(self._pipe)
             os.close(self._pipe)
-            # Popen would warn of a child that still runs; it is no child of ours to wait for.
-            self._process.returncode = self._process.poll() or 0
+        if not ready:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(reap(self.pid), _REAP)
+        return ready
 
     def cancel(self) -> None:
         """Have it end: the server it was to replace is told to stop."""

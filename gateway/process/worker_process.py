@@ -23,6 +23,7 @@ logger = logging.getLogger("gateway.error")
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 # A signal handler in C writes the stacks within milliseconds, unless the process is stopped.
 _DUMP_PATIENCE: Final = 1.0
+_LAST_WORDS: Final = 0.2
 _DUMP_POLL: Final = 0.02
 _DUMP_SIZE: Final = 256 * 1024
 # What a worker gets on top of its limit before it is killed: the lifespans' last second, and slack.
@@ -122,9 +123,9 @@ class WorkerProcess:
 
     async def exited(self, code: int) -> None:
         """Take note of the end of the process; for whoever has waited for it."""
-        # What it said last is still in the channel.
+        # What it said last is still in the channel, which a process it has forked may hold open.
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._listening, 1)
+            await asyncio.wait_for(self._listening, _LAST_WORDS)
         self.exit_code = code
         self.ready = False
         if self._killer is not None:

@@ -198,8 +198,9 @@ class Settings:
         bool,
         Setting(
             help="Give every worker a TCP socket of its own (SO_REUSEPORT).",
-            why="The kernel then spreads connections evenly, but those that wait at a worker that "
-            "ends are lost, unless net.ipv4.tcp_migrate_req is on; one shared socket loses none.",
+            why="Evenly spread where clients connect anew for each request; but what waits at a "
+            "worker that hangs waits until another takes its place. From one shared socket the "
+            "less busy workers take more.",
             group=_ADDRESS,
         ),
     ] = False
@@ -422,7 +423,6 @@ class Settings:
             help="Time between two looks at the files.",
             why="uvicorn's. A save that writes several files is one change.",
             group=_DEVELOPMENT,
-            aliases=("reload-tick",),
         ),
     ] = 0.25
 

@@ -373,7 +373,8 @@ def test_a_unix_socket_left_by_a_killed_server_is_taken(gateway, tmp_path):
 # --- the first process of a container -------------------------------------------------------------
 
 
-def test_orphans_of_workers_are_not_left_as_zombies(gateway, tmp_path):
+@pytest.mark.parametrize("workers", [("--workers", "2"), ()], ids=["workers", "default"])
+def test_orphans_of_workers_are_not_left_as_zombies(gateway, tmp_path, workers):
     # What pid 1 of a container is for: `unshare` makes the server that.
     if os.geteuid() != 0:
         pytest.skip("only root may make a pid namespace")
@@ -384,9 +385,7 @@ def test_orphans_of_workers_are_not_left_as_zombies(gateway, tmp_path):
     )
     command = ["--pid", "--fork", "--kill-child", "--mount-proc", sys.executable, "-m", "gateway"]
     launcher = "import os, sys; os.execvp('unshare', ['unshare', *sys.argv[1:]])"
-    process = gateway(
-        "-c", launcher, *command, "main:app", "--workers", "2", "--port", "0", module=None
-    )
+    process = gateway("-c", launcher, *command, "main:app", *workers, "--port", "0", module=None)
     try:
         process.ready()
     except AssertionError:

@@ -131,7 +131,6 @@ def test_dev_is_colored_if_asked(color):
         ("%({X-Thing}i)s %({content-type}o)s %({nothing}i)s", "yes text/html -"),
         ("%({REQUEST_METHOD}e)s %({http_x_thing}e)s", "GET yes"),
         ("%({GATEWAY_TEST_VARIABLE}e)s %({NO_SUCH_VARIABLE}e)s", "from the environment -"),
-        ("%(p)s", f"<{os.getpid()}>"),
         ("100%% %(l)s", "100% -"),
         ("%(scheme)s %(mount)s", "http -"),
         ("%(queue)s", "-"),
@@ -143,6 +142,10 @@ def test_atoms(layout, expected, monkeypatch):
     monkeypatch.setenv("GATEWAY_TEST_VARIABLE", "from the environment")
 
     assert line(layout, "GET", "/a%20b?x=%20", headers=[(b"x-thing", b"yes")]) == expected
+
+
+def test_the_process_atom():
+    assert line("%(p)s") == f"<{os.getpid()}>"
 
 
 def test_times_agree():

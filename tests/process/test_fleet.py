@@ -132,7 +132,7 @@ async def test_a_roll_whose_first_worker_fails_changes_nothing():
         new = await launcher.next()
         new.say("failed", text="no", code=3)
         new.end(3)
-        with pytest.raises(StartError, match="^no$"):
+        with pytest.raises(StartError, match=r"^no$"):
             await roll
         assert fleet.plan is old_plan
         assert fleet.played == before
@@ -219,6 +219,104 @@ async def test_an_old_worker_that_dies_during_the_roll_of_its_slot_is_replaced_o
         await turns()
         assert fleet.played == [new]
         assert fleet.launcher.starts + launcher.starts == 2
+
+
+@on_loop
+async def test_an_old_worker_that_leaves_during_the_roll_of_its_slot_is_replaced_once():
+    async with a_fleet(1) as fleet:
+        (old,) = fleet.played
+        launcher, plan = fleet.another_plan()
+        roll = task(fleet.roll(plan))
+        new = await launcher.next()
+        old.say("leaving")
+        await until(lambda: fleet.workers == [])
+        new.ready()
+        await roll
+        await until(lambda: not fleet._tasks)
+        assert fleet.played == [new]
+        assert fleet.launcher.starts + launcher.starts == 2
+
+
+@on_loop
+async def test_an_old_worker_that_hangs_during_the_roll_of_its_slot_is_replaced_once():
+    async with a_fleet(1) as fleet:
+        (old,) = fleet.played
+        launcher, plan = fleet.another_plan()
+        roll = task(fleet.roll(plan))
+        new = await launcher.next()
+        fleet.replace(old.process, "hangs", urgent=True)
+        assert old.process.leaving
+        new.ready()
+        await roll
+        await until(lambda: not fleet._tasks)
+        assert fleet.played == [new]
+        assert fleet.launcher.starts + launcher.starts == 2
+
+
+@on_loop
+async def test_an_old_worker_that_dies_in_the_roll_of_its_slot_that_fails_is_revived():
+    async with a_fleet(1) as fleet:
+        (old,) = fleet.played
+        launcher, plan = fleet.another_plan()
+        roll = task(fleet.roll(plan))
+        broken = await launcher.next()
+        old.end(-9)
+        await until(lambda: fleet.exits)
+        broken.end(1)
+        with pytest.raises(StartError):
+            await roll
+        revived = await fleet.next()  # of the old plan
+        await revived.serves()
+        assert fleet.played == [revived]
+
+
+@on_loop
+async def test_a_roll_waits_for_the_one_before():
+    async with a_fleet(1) as fleet:
+        launchers = [fleet.another_plan() for _ in range(2)]
+        rolls = [task(fleet.roll(plan)) for _, plan in launchers]
+        first = await launchers[0][0].next()
+        await turns()
+        assert launchers[1][0].starts == 0
+        first.ready()
+        second = await launchers[1][0].next()
+        second.ready()
+        await asyncio.gather(*rolls)
+        assert fleet.played == [second]
+        assert fleet.plan is launchers[1][1]
+
+
+@on_loop
+async def test_a_roll_given_up_before_its_turn_changes_nothing():
+    async with a_fleet(1) as fleet:
+        first_launcher, first_plan = fleet.another_plan()
+        second_launcher, second_plan = fleet.another_plan()
+        first = task(fleet.roll(first_plan))
+        second = task(fleet.roll(second_plan))
+        new = await first_launcher.next()
+        second.cancel()
+        new.ready()
+        await first
+        assert fleet.played == [new]
+        assert second_launcher.starts == 0
+
+
+@on_loop
+async def test_a_resize_during_a_roll_comes_after_it():
+    async with a_fleet(2) as fleet:
+        launcher, plan = fleet.another_plan()
+        roll = task(fleet.roll(plan))
+        first = await launcher.next()
+        resize = task(fleet.resize(1))
+        await turns()
+        assert len(fleet.slots) == 2
+        first.ready()
+        second = await launcher.next()
+        second.ready()
+        await roll
+        await resize
+        assert fleet.played == [first]
+        assert second.process.leaving
 
 
 @on_loop
@@ -800,7 +898,9 @@ async def test_a_stop_during_a_roll_starts_nothing_more():
             await each.hears("stop")
             each.end()
         new.ready()
-        await until(lambda: new.process.leaving, "a worker that was being rolled in was not stopped")
+        await until(
+            lambda: new.process.leaving, "a worker that was being rolled in was not stopped"
+        )
         new.end()
         await stop
         await asyncio.gather(roll, return_exceptions=True)
@@ -870,6 +970,28 @@ async def test_force_before_the_stop_is_remembered(monkeypatch):
         assert old.signals == [signal.SIGKILL]
 
 
+def a_child(code: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-S", "-c", code])
+
+
+def a_zombie() -> subprocess.Popen[bytes]:
+    """A child that has ended, and that nobody has waited for."""
+    child = a_child("")
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    return child
+
+
+def was_reaped(child: subprocess.Popen[bytes]) -> bool:
+    """Somebody has waited for this child that has ended; it is done here otherwise."""
+    try:
+        os.waitpid(child.pid, 0)
+    except ChildProcessError:
+        return True
+    finally:
+        child.returncode = 0  # so that Popen does not warn of it
+    return False
+
+
 # --- signals and ends ----------------------------------------------------------------------------
 
 
@@ -902,38 +1024,32 @@ async def test_reap_takes_note_of_how_a_process_ended():
         (old,) = fleet.played
         old.exit_code = 7
         await old.hang_up()
-        child = subprocess.Popen([sys.executable, "-S", "-c", "raise SystemExit(7)"])
+        child = a_child("raise SystemExit(7)")
         fleet._living[child.pid] = fleet._living.pop(old.pid)
         async with asyncio.timeout(5):
             while not fleet.exits:
                 fleet.reap()
                 await asyncio.sleep(0.005)
         assert fleet.exits == [(0, 7)]
-        with pytest.raises(ChildProcessError):
-            os.waitpid(child.pid, os.WNOHANG)
-        child.returncode = 7
+        assert was_reaped(child)
 
 
 @on_loop
 async def test_reap_leaves_the_children_of_others_alone():
     async with a_fleet(1) as fleet:
-        child = subprocess.Popen([sys.executable, "-S", "-c", ""])
-        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        child = a_zombie()
         fleet.reap()
-        assert child.wait() == 0
+        assert not was_reaped(child)
 
 
 @on_loop
 async def test_as_process_1_orphans_are_reaped(monkeypatch):
     async with a_fleet(1) as fleet:
-        child = subprocess.Popen([sys.executable, "-S", "-c", ""])
-        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        child = a_zombie()
         monkeypatch.setattr(os, "getpid", lambda: 1)
         fleet.reap()
         monkeypatch.undo()
-        with pytest.raises(ChildProcessError):
-            os.waitpid(child.pid, os.WNOHANG)
-        child.returncode = 0
+        assert was_reaped(child)
 
 
 @on_loop

@@ -76,9 +76,7 @@ async def get(address: tuple[str, int]) -> str:
 
 
 @on_loop
-async def test_a_worker_serves_on_the_sockets_it_inherits_and_stops_when_told(
-    directory, listening
-):
+async def test_a_worker_serves_on_the_sockets_it_inherits_and_stops_when_told(directory, listening):
     launcher = FreshLauncher(str(directory))
     launched = []
     asked = Order(
@@ -156,6 +154,7 @@ async def test_a_failure_is_what_a_worker_serves_where_the_application_is_broken
     writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
     answer = (await asyncio.wait_for(reader.read(), LIMIT)).decode()
     writer.close()
+    await writer.wait_closed()
     assert answer.startswith("HTTP/1.1 500 ")
     assert "was never closed" in answer
     worker.stop(limit=1, alone=True)

@@ -92,9 +92,10 @@ def test_a_pid_file_is_there_as_long_as_the_service(serve, tmp_path):
 def test_a_successor_keeps_the_pid_file_and_the_socket_file(serve, short_path, tmp_path):
     path = tmp_path / "pid"
     service = serve(bind=[f"unix:{short_path}"], pid_file=str(path))
+    path.write_text("1\n")  # the successor has put its own number there
     service.give_way(1)
     service.close()
-    assert path.exists()
+    assert path.read_text() == "1\n"
     assert short_path.exists()
     assert not connects(socket.AF_UNIX, str(short_path))
 
@@ -191,13 +192,13 @@ def test_undoing_removes_the_socket_file_that_was_made(serve, tmp_path, short_pa
 
 def test_a_terminal_that_is_closed_is_gone(serve, monkeypatch):
     master, slave = os.openpty()
-    with os.fdopen(slave, "w") as stream:
-        with monkeypatch.context() as patch:  # not in a fixture: pytest changes stderr after those
-            patch.setattr(sys, "stderr", stream)
-            service = serve(bind=["127.0.0.1:0"])
-            before = service.terminal_is_gone()
-            os.close(master)
-            after = service.terminal_is_gone()
+    # Not in a fixture: pytest changes stderr after those.
+    with os.fdopen(slave, "w") as stream, monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", stream)
+        service = serve(bind=["127.0.0.1:0"])
+        before = service.terminal_is_gone()
+        os.close(master)
+        after = service.terminal_is_gone()
     assert (before, after) == (False, True)
 
 

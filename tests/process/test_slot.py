@@ -92,7 +92,7 @@ async def test_a_start_that_fails_leaves_who_serves_alone():
         await turns()
         assert not fill.done()  # its process has not ended: there may be more to say
         new.end(3)
-        with pytest.raises(StartError, match="^no$"):
+        with pytest.raises(StartError, match=r"^no$"):
             await fill
         assert slot.current is old.process
         assert not old.process.leaving

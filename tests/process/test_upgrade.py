@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+from contextlib import suppress
 
 import pytest
 
@@ -42,11 +43,9 @@ def begin(monkeypatch, tmp_path):
 
     yield begin
     for upgrade in begun:
-        try:
+        with suppress(ProcessLookupError, ChildProcessError):
             os.kill(upgrade.pid, signal.SIGKILL)
             os.waitpid(upgrade.pid, 0)
-        except (ProcessLookupError, ChildProcessError):
-            pass
 
 
 def has_ended(pid: int) -> bool:
@@ -156,10 +155,8 @@ def pipe():
     reader, writer = os.pipe()
     yield reader, writer
     for fd in (reader, writer):
-        try:
+        with suppress(OSError):
             os.close(fd)
-        except OSError:
-            pass
 
 
 def test_a_predecessor_is_taken_out_of_the_environment(pipe):

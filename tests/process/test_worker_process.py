@@ -72,7 +72,7 @@ def task(work) -> asyncio.Task:
 @on_loop
 async def test_a_worker_that_starts_is_nothing_yet():
     async with a_worker() as (worker, _, news):
-        assert not (worker.ready or worker.leaving or worker.recycle)
+        assert (worker.ready, worker.leaving, worker.recycle) == (False, False, False)
         assert (worker.exit_code, worker.mounts, news) == (None, (), [])
 
 
@@ -133,9 +133,7 @@ async def test_why_a_worker_failed_is_raised_when_it_has_ended(code, kind):
 async def test_a_worker_that_ends_without_a_word_did_not_start():
     async with a_worker() as (worker, played, _):
         played.end(7)
-        with pytest.raises(
-            StartError, match=r"^worker 5 exited with code 7 before it was ready$"
-        ):
+        with pytest.raises(StartError, match=r"^worker 5 exited with code 7 before it was ready$"):
             await worker.started()
 
 
@@ -230,9 +228,7 @@ async def test_a_worker_that_does_not_end_within_its_limit_is_killed(monkeypatch
         worker.stop(limit=0.05, alone=False)
         await played.is_signaled(signal.SIGKILL)
         assert loop.time() - before >= 0.07
-        assert caplog.messages == [
-            f"worker 5 (pid {worker.pid}) did not end within 0.05 s, killed"
-        ]
+        assert caplog.messages == [f"worker 5 (pid {worker.pid}) did not end within 0.05 s, killed"]
 
 
 @on_loop
@@ -331,21 +327,26 @@ async def test_memory_is_that_of_the_process():
         assert 2**23 < size < 2**33
 
 
+def a_blocked_process(dump: int, fd: int) -> subprocess.Popen[bytes]:
+    """It says so at `fd`, and writes its stacks to `dump`."""
+    code = f"""
+import faulthandler, os, signal, time
+
+def blocked():
+    os.write({fd}, b"x")
+    time.sleep(60)
+
+faulthandler.register(signal.SIGUSR2, file={dump}, all_threads=True)
+blocked()
+"""
+    return subprocess.Popen([sys.executable, "-S", "-c", code], pass_fds=(dump, fd))
+
+
 @on_loop
 async def test_a_real_process_is_signaled_and_its_stacks_are_read():
     ours, theirs = socket.socketpair()
     dump = dump_file()
-    child = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            "import faulthandler, signal, sys, time\n"
-            f"faulthandler.register(signal.SIGUSR2, file={dump.fileno()}, all_threads=True)\n"
-            f"def blocked():\n    open({theirs.fileno()}, 'wb').write(b'x')\n    time.sleep(60)\n"
-            "blocked()",
-        ],
-        pass_fds=(dump.fileno(), theirs.fileno()),
-    )
+    child = a_blocked_process(dump.fileno(), theirs.fileno())
     theirs.close()
     ours.settimeout(5)
     assert ours.recv(1) == b"x"
