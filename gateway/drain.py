@@ -24,16 +24,18 @@ _LAST_CALL: Final = 2.0
 # What the lifespans still get when the time is up or the operator said "now".
 _LAST_LIFESPAN: Final = 1.0
 _NAMED: Final = 10
-# Turns of the loop that connections may keep coming in; 16 each on asyncio, all at once on uvloop.
-_TURNS: Final = 256
+# Their clients come back at once, to whoever serves then: not faster than this many in a second, as
+# long as that leaves them half of the time to take leave.
+_TUNNELS_PER_SECOND: Final = 100
 
 
 class Drain:
     """One stop, `limit` seconds long at most; `force` ends it early, whatever it waits for.
 
     In order: connections the kernel has accepted for us are taken, then none; idle ones close,
-    the others after their response; event streams end; at the limit what is left gets a 503, or a
-    cut if its response had begun; every application is told to shut down, always.
+    the others after their response; event streams end at once, tunnels (WebSockets) little by
+    little; at the limit what is left gets a 503, or a cut if its response had begun; every
+    application is told to shut down, always.
 
     alone: nobody else accepts on these sockets. Else what the kernel holds is left to the others.
     """
@@ -59,11 +61,13 @@ class Drain:
     async def run(self) -> None:
         """Return when nothing is left."""
         deadline = monotonic() + self._limit
-        if self._alone:
-            await self._empty_accept_queues()
         for listener in self._listeners:
-            listener.close()
-            await listener.settle()
+            if self._alone:
+                await listener.close_empty()
+            else:
+                listener.close()
+                await listener.settle()
+        for listener in self._listeners:
             listener.drain()
         self._announce()
         await self._wait(deadline)
@@ -71,12 +75,6 @@ class Drain:
         if self._site is not None:
             self._site.cancel()
             await self._stop_site(self._site, deadline)
-
-    async def _empty_accept_queues(self) -> None:
-        """Take what the kernel has accepted for us: closing the listener would reset it."""
-        for _ in range(_TURNS):
-            if not any([await each.accept_rest() for each in self._listeners]):
-                return
 
     def _announce(self) -> None:
         requests, calls = len(self._open()), self._calls()
@@ -91,15 +89,22 @@ class Drain:
 
     async def _wait(self, deadline: float) -> None:
         last_call = deadline - min(_LAST_CALL, self._limit / 2)
+        tunnels = _Farewell(self._open(), self._limit / 2)
         while any(each.connections for each in self._listeners) or self._calls():
             now = monotonic()
             if now >= deadline or self._forced.is_set():
                 return
+            tunnels.tell(self._open())
             for exchange in self._open():
                 # An event stream has no end of its own; a download has, and is let finish.
                 if exchange.endless:
                     exchange.end_stream()
-                elif now >= last_call and exchange.status is not None and not exchange.disconnected:
+                elif (
+                    now >= last_call
+                    and exchange.tunnel is None
+                    and exchange.status is not None
+                    and not exchange.disconnected
+                ):
                     exchange.peer_closed()
             await self._pause(min(_POLL, deadline - now))
 
@@ -166,6 +171,26 @@ class Drain:
 
     def _calls(self) -> int:
         return sum(self._site.running().values()) if self._site is not None else 0
+
+
+class _Farewell:
+    """Tells tunnels to end, spread over `seconds` at most."""
+
+    def __init__(self, exchanges: Sequence[Exchange], seconds: float) -> None:
+        self._told: set[Exchange] = set()
+        self._began = monotonic()
+        total = sum(each.tunnel is not None for each in exchanges)
+        self._rate = max(_TUNNELS_PER_SECOND, total / seconds if seconds else total)
+
+    def tell(self, exchanges: Sequence[Exchange]) -> None:
+        """Tell as many as is their turn by now; those that came later, too."""
+        turn = 1 + int((monotonic() - self._began) * self._rate)
+        for exchange in exchanges:
+            if len(self._told) >= turn:
+                return
+            if exchange.tunnel is not None and exchange not in self._told:
+                self._told.add(exchange)
+                exchange.tunnel.on_shutdown()
 
 
 def _count(number: int, noun: str) -> str:

@@ -33,7 +33,7 @@ from gateway.fields import (
 )
 from gateway.head import Headers, RequestHead
 
-__all__ = ["ClientGone", "Exchange", "Handler", "Listener", "ResponseError", "Wire"]
+__all__ = ["ClientGone", "Exchange", "Handler", "Listener", "ResponseError", "Tunnel", "Wire"]
 
 
 class ClientGone(OSError):  # noqa: N818 - named by what happened, as EOFError's kin are
@@ -73,6 +73,12 @@ class Wire(Protocol):
     def send_informational(self, status: int, headers: Headers) -> None:
         """Send an interim response: 100, 103 (dropped where the client's version has none)."""
 
+    def open_tunnel(self, status: int, headers: Headers) -> None:
+        """Answer with this head; what follows, both ways, are bytes of another protocol."""
+
+    def set_deadline(self, seconds: float | None) -> None:
+        """Call `Tunnel.on_deadline` of the exchange in so many seconds; None: never."""
+
     def consumed(self, size: int) -> None:
         """Hear that the application took `size` body bytes: read on, or give window back."""
 
@@ -99,6 +105,22 @@ class Listener(Protocol):
         """The client went away; nothing more will be read and, soon, nothing can be sent."""
 
 
+class Tunnel(Protocol):
+    """A protocol inside an exchange: from the request that asks for it until its end.
+
+    messages_received, messages_sent: so far, for the log.
+    """
+
+    messages_received: int
+    messages_sent: int
+
+    def on_deadline(self) -> None:
+        """The time of `Exchange.set_deadline` is over."""
+
+    def on_shutdown(self) -> None:
+        """The server stops: take leave of the peer, soon."""
+
+
 Handler: TypeAlias = "Callable[[Exchange], None]"
 """Mounts, limits, log and interfaces alike; an interface is the last one."""
 
@@ -121,6 +143,7 @@ class Exchange:
     close_requested: the application sent ``Connection: close``.
     own_fields: default fields the application sent itself (``date``, ``server``).
     received, sent: body bytes so far.
+    tunnel: who speaks another protocol here, or is about to; None for a plain request.
     started_at: `time.monotonic` seconds when the head was complete.
     on_finish: callbacks run exactly once with the exchange, when `finished` becomes True.
     """
@@ -148,6 +171,7 @@ class Exchange:
         "sent",
         "started_at",
         "status",
+        "tunnel",
         "wire",
         "writable",
     )
@@ -156,6 +180,7 @@ class Exchange:
         self.head = head
         self.wire = wire
         self.listener: Listener | None = None
+        self.tunnel: Tunnel | None = None
         self.status: int | None = None
         self.response_headers: Headers = []
         self.finished = False
@@ -263,7 +288,7 @@ class Exchange:
         close = False
         own: tuple[bytes, ...] = ()
         if special:
-            headers, length, close, own = normalized(headers)
+            headers, length, close, own = normalized(headers, upgrade=status == 426)
 
         ends = not more and not trailers
         if status in _NO_BODY or self.head.method == "HEAD":
@@ -348,6 +373,31 @@ class Exchange:
             raise ResponseError(length_problem(self.sent + self._remaining, self.sent))
         self.wire.send_trailers(headers if self.head.accepts_trailers else [])
         self._finish()
+
+    def open_tunnel(self, status: int, headers: Headers) -> None:
+        """Answer so that the exchange becomes a pair of byte pipes, instead of `start`.
+
+        `read` gives what the peer sends, `write` sends as it is, and ends the connection with
+        ``more`` False. There is no body any more: it is complete when the peer closes its side,
+        which `disconnected` tells. status: 101, or 200 where a stream carries it (RFC 8441).
+
+        Raises like `start`.
+        """
+        if self.finished or self.status is not None:
+            self._refuse_late("the response was started already")
+        headers = checked(headers)
+        self.status = status
+        self.response_headers = headers
+        self.body_complete = False
+        self.wire.open_tunnel(status, headers)
+
+    def set_deadline(self, seconds: float | None) -> None:
+        """Have `tunnel` told in so many seconds, to the second; None takes that back.
+
+        Deadlines are swept with all others once a second: there is no timer for each.
+        """
+        if not self.finished:
+            self.wire.set_deadline(seconds)
 
     def send_informational(self, status: int, headers: Headers) -> None:
         """Send an interim response, such as 103 (Early Hints, RFC 8297), before `start`."""

@@ -73,15 +73,18 @@ class NormalFields(NamedTuple):
     own: tuple[bytes, ...]
 
 
-def normalized(headers: Headers) -> NormalFields:
-    """Check `headers` and take out what is the wire's business. Raises `ResponseError`."""
+def normalized(headers: Headers, *, upgrade: bool = False) -> NormalFields:
+    """Check `headers` and take out what is the wire's business. Raises `ResponseError`.
+
+    upgrade: leave the Upgrade field, which a 426 must have (RFC 9110, section 15.5.22).
+    """
     kept: Headers = []
     length: int | None = None
     close = False
     own: tuple[bytes, ...] = ()
     for name, value in checked(headers):
         kind = KINDS.get(name, _PLAIN)
-        if kind == _HOP:
+        if kind == _HOP and not (upgrade and name == b"upgrade"):
             # RFC 9110, section 7.6.1: these describe one connection, which is the wire's.
             close = close or (name == b"connection" and b"close" in value.lower())
             continue

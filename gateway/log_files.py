@@ -29,7 +29,9 @@ class LogFileHandler(logging.FileHandler):
 
     setting: its name, for the message; path: a relative one counts from the working directory.
     owner: (uid, gid) that a file made here is given, None for those of the process. A server that
-        starts as root and serves as somebody else could not open its files again otherwise.
+        starts as root and serves as somebody else could not open its files again otherwise. Then
+        `path` may be no symbolic link: in a directory of that user it would have root write to any
+        file (CVE-2016-1247, the same in nginx's packages).
 
     A record is one write(2), whatever its length, and the file is open with O_APPEND: records of
     several processes follow one another. Raises `StartError` if the file cannot be opened.
@@ -89,6 +91,8 @@ def _reopen(handler: logging.FileHandler) -> None:
 
 def _open_to_append(path: str, owner: tuple[int, int] | None) -> int:
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    if owner is not None:
+        flags |= os.O_NOFOLLOW
     try:
         descriptor = os.open(path, flags | os.O_EXCL, 0o666)
     except FileExistsError:  # and has the owner that somebody chose
@@ -129,4 +133,9 @@ def _reason(path: str, error: OSError | ValueError) -> str:
         return f"there is no directory {Path(path).absolute().parent}"
     if error.errno == errno.EACCES:
         return "this process may not write there"
+    if error.errno == errno.ELOOP and Path(path).is_symlink():
+        return (
+            "it is a symbolic link, and root follows none where `user` is set\n"
+            "  name the file itself"
+        )
     return error.strerror or str(error)

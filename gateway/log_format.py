@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Final, TextIO
 
-__all__ = ["TRACE", "LevelFormatter", "RecordFactory", "escape", "wants_color"]
+__all__ = ["CONTROLS", "TRACE", "LevelFormatter", "RecordFactory", "escape", "wants_color"]
 
 TRACE: Final = 5
 
@@ -22,7 +22,7 @@ _COLORS: Final = {
 _PLAIN: Final = "\x1b[0m"
 
 # C0 without tab and line feed, DEL, C1: what a terminal may act on (CVE-2020-7694).
-_CONTROLS: Final = {
+CONTROLS: Final = {
     code: f"\\x{code:02x}"
     for code in (*range(0x20), 0x7F, *range(0x80, 0xA0))
     if code not in (0x09, 0x0A)
@@ -50,7 +50,7 @@ class LevelFormatter(logging.Formatter):
             name = f"{_COLORS.get(record.levelno, '')}{name}{_PLAIN}"
         # Here rather than in formatMessage and its siblings: a traceback that another handler has
         # formatted before comes from the record as it is.
-        return f"{name}:{padding}{self._worker}{super().format(record).translate(_CONTROLS)}"
+        return f"{name}:{padding}{self._worker}{super().format(record).translate(CONTROLS)}"
 
 
 class RecordFactory:

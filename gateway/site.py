@@ -58,7 +58,9 @@ class Site:
         Raises `StartError`, which names the mount where there are several.
         """
         guard = DjangoSettingsGuard()
-        applications = Applications(development=settings.reload, multiprocess=settings.workers != 1)
+        applications = Applications(
+            development=settings.reload, multiprocess=settings.supervised or settings.workers != 1
+        )
         mounted = []
         for mount in settings.mounts:
             try:

@@ -6,7 +6,7 @@ import asyncio
 import importlib.util
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -23,7 +23,7 @@ from gateway.protocols.http1_encoder import ResponseEncoder
 from gateway.settings.model import Settings
 from gateway.site import Site
 
-__all__ = ["Worker"]
+__all__ = ["Worker", "unless"]
 
 logger = logging.getLogger("gateway.error")
 
@@ -42,11 +42,13 @@ class Worker:
     failure: why the applications could not start. The worker has no site then and answers every
         request with that text.
     shared: other workers accept from the same sockets.
+    delay: seconds that are served on, as if nothing had happened, after a stop was asked for.
     on_max_requests: called when ``limit_max_requests`` were served; None stops the worker.
 
     importing: applications are being imported, on the loop's own thread: it cannot answer.
     ready: the site is started and connections are accepted.
     stopping: a stop was asked for; forced: and is to be over at once.
+    reason: why, in words, as far as somebody has said.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Worker:
         site: Site | None = None,
         failure: str = "",
         shared: bool = False,
+        delay: float = 0.0,
         on_max_requests: Callable[[], None] | None = None,
     ) -> None:
         self.settings = settings
@@ -64,8 +67,10 @@ class Worker:
         self.importing = False
         self.ready = False
         self.stopping = False
+        self.reason = ""
         self._failure = failure
         self._shared = shared
+        self._delay = delay
         self._on_max_requests = on_max_requests or self.request_stop
         self._sockets = sockets
         self._listeners: list[Listener] = []
@@ -81,17 +86,7 @@ class Worker:
 
     async def start_unless_stopped(self) -> bool:
         """`start`, given up as soon as `request_stop` is called; whether it was done."""
-        start = asyncio.ensure_future(self.start())
-        stopped = asyncio.ensure_future(self.serve_until_stopped())
-        try:
-            await asyncio.wait({start, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            if start.done():
-                start.result()
-            return start.done()
-        finally:
-            for task in (start, stopped):
-                task.cancel()
-            await asyncio.gather(start, stopped, return_exceptions=True)
+        return await unless(self._stop_requested, self.start())
 
     async def start(self) -> None:
         """Import the applications, run their lifespans, begin to accept.
@@ -167,18 +162,16 @@ class Worker:
         """Return when `request_stop` was called."""
         await self._stop_requested.wait()
 
-    async def forced_within(self, seconds: float) -> bool:
-        """Wait for `force`, `seconds` at most; whether it was called."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._force_requested.wait(), seconds)
-        return self.forced
-
     def request_stop(self) -> None:
         """Begin to stop: every response from now on says that its connection closes. Idempotent."""
         self.stopping = True
+        if not self._delay:
+            self._announce()
+        self._stop_requested.set()
+
+    def _announce(self) -> None:
         for listener in self._listeners:
             listener.announce_drain()
-        self._stop_requested.set()
 
     def interrupt(self) -> None:
         """Begin to stop; asked again, end everything now."""
@@ -202,8 +195,13 @@ class Worker:
 
         limit: seconds; None is ``timeout_graceful_shutdown``. alone: see `Drain`.
         """
-        self.ready = False
         self.request_stop()
+        if self._delay and self.ready:
+            logger.info("serving on for %g s", self._delay)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._force_requested.wait(), self._delay)
+        self.ready = False
+        self._announce()
         if limit is None:
             limit = self.settings.timeout_graceful_shutdown
         self._drain = Drain(self._listeners, self.site, limit=limit, alone=alone)
@@ -214,6 +212,21 @@ class Worker:
             task.cancel()
         if self._chain is not None:
             self._chain.close()
+
+
+async def unless(stop: asyncio.Event, work: Coroutine[object, object, None]) -> bool:
+    """Do `work`, given up when `stop` is set; whether it was done. Raises what `work` raises."""
+    doing = asyncio.ensure_future(work)
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({doing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if doing.done():
+            doing.result()
+        return doing.done()
+    finally:
+        for task in (doing, stopping):
+            task.cancel()
+        await asyncio.gather(doing, stopping, return_exceptions=True)
 
 
 async def _for_ever(seconds: float, action: Callable[[], Awaitable[None]]) -> None:

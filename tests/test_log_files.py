@@ -442,6 +442,43 @@ def test_a_new_file_gets_its_owner_and_an_old_one_keeps_it(path):
     assert (path.stat().st_uid, path.stat().st_gid) == (1234, 1235)
 
 
+def test_a_link_in_a_directory_of_another_user_is_not_followed(tmp_path, path):
+    victim = tmp_path / "victim"
+    victim.touch()
+    path.symlink_to(victim)
+
+    with pytest.raises(StartError) as caught:
+        log.configure(log_file=str(path), file_owner=(os.geteuid(), os.getegid()))
+
+    assert str(caught.value) == (
+        f"log-file {path} cannot be opened: it is a symbolic link, and root follows none where "
+        "`user` is set\n  name the file itself"
+    )
+
+
+def test_a_link_that_was_put_there_is_not_followed_later(tmp_path, path):
+    log.configure(log_file=str(path), file_owner=(os.geteuid(), os.getegid()))
+    old, victim = rotated(path), tmp_path / "victim"
+    victim.touch()
+    path.symlink_to(victim)
+
+    log.reopen_logs()
+
+    ERRORS.info("here")
+    assert victim.read_text() == ""
+    assert "it is a symbolic link" in old.read_text()
+    assert old.read_text().endswith("INFO:     here\n")
+
+
+def test_a_link_is_followed_where_the_user_stays(tmp_path, path):
+    path.symlink_to(tmp_path / "elsewhere.log")
+    (tmp_path / "elsewhere.log").touch()
+    log.configure(log_file=str(path))
+    ERRORS.info("here")
+
+    assert (tmp_path / "elsewhere.log").read_text() == "INFO:     here\n"
+
+
 def test_a_new_file_has_the_mode_that_the_umask_leaves(path):
     before = os.umask(0o027)
     try:

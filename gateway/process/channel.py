@@ -14,7 +14,17 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from typing import Final, cast
 
-__all__ = ["Channel", "Message", "receive_frame", "send_message"]
+from gateway.errors import ConfigError, GatewayError, StartError
+from gateway.log_format import CONTROLS
+
+__all__ = [
+    "Channel",
+    "Message",
+    "failure_message",
+    "failure_of",
+    "receive_frame",
+    "send_message",
+]
 
 Message = dict[str, object]
 
@@ -63,6 +73,17 @@ class Channel:
         self._writer.close()
         with suppress(OSError):
             await self._writer.wait_closed()
+
+
+def failure_message(error: GatewayError) -> Message:
+    """What a child says of why it cannot start."""
+    return {"kind": "failed", "text": str(error), "code": error.exit_code}
+
+
+def failure_of(text: str, code: int) -> GatewayError:
+    """The error that a child has told of, with nothing in it that a terminal would act on."""
+    kind = ConfigError if code == ConfigError.exit_code else StartError
+    return kind(text.translate(CONTROLS))
 
 
 def receive_frame(sock: socket.socket) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import dataclasses
 import faulthandler
 import os
 import signal
@@ -14,7 +15,13 @@ from typing import Final, NoReturn
 
 from gateway import log
 from gateway.errors import GatewayError, StartError
-from gateway.process.channel import Channel, Message, receive_frame
+from gateway.process.channel import (
+    Channel,
+    Message,
+    failure_message,
+    receive_frame,
+    send_message,
+)
 from gateway.process.handover import Handover
 from gateway.process.hooks import HookEvent, Hooks
 from gateway.process.identity import identity
@@ -24,7 +31,7 @@ from gateway.process.loop import calm_collector, loop_factory, run_on_loop
 from gateway.process.prepare import configure_logs, prepare_imports
 from gateway.process.signals import Actions, nothing, on_signals
 from gateway.process.title import set_title
-from gateway.process.worker_process import beat_interval
+from gateway.process.worker_process import MountRow, beat_interval
 from gateway.site import Site
 from gateway.worker import Worker
 
@@ -42,7 +49,12 @@ def main(fd: int) -> NoReturn:
         handover = Handover.unpack(receive_frame(sock))
     except EOFError:  # the parent has changed its mind
         sys.exit(0)
-    enter(handover)
+    try:
+        enter(handover)
+    except GatewayError as error:
+        with suppress(OSError):  # it may be the parent's end that is the failure
+            send_message(sock, failure_message(error))
+        leave(error.exit_code)
     leave(serve(handover, sock))
 
 
@@ -66,6 +78,9 @@ def serve(handover: Handover, sock: socket.socket, site: Site | None = None) -> 
     site: where a process this one was forked from has imported the applications.
     """
     settings = handover.settings
+    # Programs that the application starts must not keep the port, nor the parent's hope.
+    for fd in (sock.fileno(), handover.dump, *handover.sockets):
+        os.set_inheritable(fd, False)
     os.environ["GATEWAY_WORKER_ID"] = str(handover.index)
     set_title(f"gateway: worker {handover.index}")
     faulthandler.register(signal.SIGUSR2, file=handover.dump, all_threads=True)
@@ -91,7 +106,7 @@ class _Child:
         try:
             return await self._run(channel)
         except GatewayError as error:
-            channel.send({"kind": "failed", "text": str(error), "code": error.exit_code})
+            channel.send(failure_message(error))
             return error.exit_code
         finally:
             with suppress(TimeoutError):
@@ -163,7 +178,7 @@ class _Child:
 
 
 def _rows(site: Site | None) -> list[dict[str, object]]:
-    names = ("key", "app_name", "framework", "interface", "threads", "notes")
+    names = [field.name for field in dataclasses.fields(MountRow)]
     return [{name: getattr(each, name) for name in names} for each in site.mounts] if site else []
 
 

@@ -6,13 +6,15 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from time import monotonic
 from typing import Final
 
 from gateway.errors import GatewayError
+from gateway.process.orphans import Orphans
 from gateway.process.slot import Plan, Slot
+from gateway.process.tasks import Tasks
 from gateway.process.worker_process import WorkerProcess, ended
 
 __all__ = ["Fleet"]
@@ -47,10 +49,12 @@ class Fleet:
         self._on_change = on_change
         self._on_exit = on_exit
         self._living: dict[int, WorkerProcess] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._burials: set[asyncio.Task[None]] = set()
-        # One roll or recycling at a time; a dead or hung worker is replaced beside it.
-        self._turn = asyncio.Lock()
+        self._replacements = Tasks()
+        self._burials = Tasks()
+        self._sent_off: set[WorkerProcess] = set()  # a replacement is on its way
+        self._changing = asyncio.Lock()  # one roll, change of count or restart at a time
+        self._recycling = asyncio.Lock()  # one worker at a time, and none beside such a change
+        self._orphans = Orphans(self._living, is_init=lambda: os.getpid() == 1)
         self._forced = False
 
     # --- facts ----------------------------------------------------------------------------------
@@ -84,7 +88,7 @@ class Fleet:
         Raises the `GatewayError` of the first that does not start: its slot and those behind it
         keep the workers they have, and `plan` is not taken if it was the very first.
         """
-        async with self._turn:
+        async with self._change():
             for number, slot in enumerate(list(self.slots)):
                 if self.stopping:
                     return
@@ -94,21 +98,44 @@ class Fleet:
 
     async def resize(self, count: int) -> None:
         """Start or stop workers until there are `count`. Raises like `roll`."""
-        async with self._turn:
-            while len(self.slots) > count:
-                settings = self.plan.settings
-                self.slots.pop().close(
-                    limit=settings.timeout_graceful_shutdown, alone=settings.reuse_port
-                )
-            while len(self.slots) < count:
-                slot = self._new_slot(len(self.slots))
-                self.slots.append(slot)
-                try:
-                    await slot.fill(self.plan)
-                except BaseException:
-                    self.slots.remove(slot)
-                    slot.close(limit=0)
-                    raise
+        async with self._change():
+            await self._resize(count)
+
+    async def grow(self, change: int) -> None:
+        """`resize` by so many, to no fewer than one."""
+        async with self._change():
+            await self._resize(max(len(self.slots) + change, 1))
+
+    @asynccontextmanager
+    async def _change(self) -> AsyncIterator[None]:
+        """One at a time, and replacements that are under way are given up for it.
+
+        Their start may be what hangs. Who still needs one asks again; empty slots are seen to here.
+        """
+        await self._replacements.cancel()
+        async with self._changing:
+            try:
+                yield
+            finally:
+                for slot in self.slots:
+                    if slot.current is None and not self.stopping:
+                        self._revive(slot, 0)
+
+    async def _resize(self, count: int) -> None:
+        while len(self.slots) > count:
+            settings = self.plan.settings
+            self.slots.pop().close(
+                limit=settings.timeout_graceful_shutdown, alone=settings.reuse_port
+            )
+        while len(self.slots) < count and not self.stopping:
+            slot = self._new_slot(len(self.slots))
+            self.slots.append(slot)
+            try:
+                await slot.fill(self.plan)
+            except BaseException:
+                self.slots.remove(slot)
+                slot.close(limit=0)
+                raise
         self._on_change()
 
     async def restart(self, plan: Plan, *, limit: float) -> None:
@@ -116,9 +143,9 @@ class Fleet:
 
         For development, where nobody wants an answer of the old code.
         """
-        async with self._turn:
+        async with self._changing:
             self.plan = plan
-            await self._give_up_replacements()
+            await self._replacements.cancel()
             for slot in self.slots:
                 slot.dismiss(limit=limit)
             for worker in list(self._living.values()):
@@ -134,33 +161,34 @@ class Fleet:
     def replace(self, worker: WorkerProcess, why: str, *, urgent: bool = False) -> None:
         """Have another one take the place of `worker`, which leaves when that is ready.
 
-        urgent: it is of no use any more. It is to accept nothing from now on, and a roll that is
-            under way is not waited for.
+        urgent: it is of no use any more. It is to accept nothing from now on, and no other
+            replacement is waited for. Asked again while it is under way, nothing happens.
         """
         slot = self._slot(worker)
-        if slot is None or self.stopping or worker.leaving:
+        if slot is None or self.stopping or (worker in self._sent_off and not urgent):
             return
         level = logging.ERROR if urgent else logging.INFO
         logger.log(level, "worker %d (pid %d) %s; replacing it", worker.index, worker.pid, why)
         if urgent:
             slot.dismiss(limit=self.plan.settings.timeout_graceful_shutdown)
-            _keep(self._tasks, self._refill(slot, None, nullcontext()))
+            self._replacements.add(self._refill(slot, None))
         else:
-            _keep(self._tasks, self._refill(slot, worker, self._turn))
+            self._sent_off.add(worker)
+            self._replacements.add(self._recycle(slot, worker))
 
-    async def _refill(
-        self,
-        slot: Slot,
-        worker: WorkerProcess | None,
-        turn: AbstractAsyncContextManager[None],
-        pause: float = 0.0,
-    ) -> None:
+    async def _recycle(self, slot: Slot, worker: WorkerProcess) -> None:
+        try:
+            async with self._recycling, self._changing:
+                await self._refill(slot, worker)
+        finally:
+            self._sent_off.discard(worker)
+
+    async def _refill(self, slot: Slot, worker: WorkerProcess | None, pause: float = 0.0) -> None:
         """Fill `slot`, again and again, as long as `worker` is what it holds."""
         await asyncio.sleep(pause)
         while slot.current is worker and not slot.closed:
             try:
-                async with turn:
-                    await slot.refill(self.plan, worker)
+                await slot.refill(self.plan, worker)
             except GatewayError as error:
                 pause = slot.backoff.pause(0)
                 logger.error("worker %d does not start: %s", slot.index, error)
@@ -173,7 +201,7 @@ class Fleet:
         alone: nobody but they accept on their sockets, and connections that wait there are theirs.
         """
         self.stopping = True
-        await self._give_up_replacements()
+        await self._replacements.cancel()
         # All that live, not only those that serve: nothing that still starts is to stay.
         for worker in self._living.values():
             if not worker.leaving:
@@ -182,13 +210,8 @@ class Fleet:
             self.force()
         while self._living:
             await next(iter(self._living.values())).gone()
-        await asyncio.gather(*self._burials)
-
-    async def _give_up_replacements(self) -> None:
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._burials.wait()
+        self._orphans.close()
 
     def force(self) -> None:
         """End them all now, while `stop` is under way or before."""
@@ -217,7 +240,6 @@ class Fleet:
                 slot.dismiss(limit=self.plan.settings.timeout_graceful_shutdown)
                 self._revive(slot, monotonic() - worker.born, _HEARSAY)
             elif worker.recycle:
-                worker.recycle = False
                 self.replace(worker, "has served its number of requests")
         self._on_change()
 
@@ -227,14 +249,13 @@ class Fleet:
             code = _exit_code(pid)
             if code is not None:
                 self.ended(pid, code)
-        if os.getpid() == 1:
-            _reap_orphans(self._living)
+        self._orphans.look()
 
     def ended(self, pid: int, code: int) -> None:
         """Take note of the end of one process."""
         worker = self._living.pop(pid, None)
         if worker is not None:
-            _keep(self._burials, self._bury(worker, code))
+            self._burials.add(self._bury(worker, code))
 
     async def _bury(self, worker: WorkerProcess, code: int) -> None:
         told = worker.leaving or self.stopping
@@ -252,7 +273,7 @@ class Fleet:
         pause = slot.backoff.pause(lived)
         if pause:
             logger.warning("worker %d is started again in %g s", slot.index, pause)
-        _keep(self._tasks, self._refill(slot, None, nullcontext(), max(pause, least)))
+        self._replacements.add(self._refill(slot, None, max(pause, least)))
 
     def _slot(self, worker: WorkerProcess) -> Slot | None:
         """Where `worker` serves."""
@@ -262,12 +283,6 @@ class Fleet:
         return Slot(index, on_launch=self._launched, on_change=self._changed)
 
 
-def _keep(tasks: set[asyncio.Task[None]], coroutine: Coroutine[object, object, None]) -> None:
-    task = asyncio.get_running_loop().create_task(coroutine)
-    tasks.add(task)
-    task.add_done_callback(tasks.discard)
-
-
 def _exit_code(pid: int) -> int | None:
     """How child `pid` ended; None while it runs, or is not a child of this process."""
     try:
@@ -275,15 +290,3 @@ def _exit_code(pid: int) -> int | None:
     except ChildProcessError:
         return None
     return os.waitstatus_to_exitcode(status) if ended_pid else None
-
-
-def _reap_orphans(known: dict[int, WorkerProcess]) -> None:
-    """Let go of processes that ended after their parents, which the kernel gives to process 1."""
-    while True:
-        try:
-            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        except ChildProcessError:
-            return
-        if found is None or found.si_pid in known:
-            return
-        os.waitpid(found.si_pid, os.WNOHANG)

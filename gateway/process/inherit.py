@@ -25,11 +25,13 @@ class InheritedSocket:
         ``str(bind)``. The two cannot be confused: only the latter has a colon.
     owned: a former gateway made it, so that the file of a UNIX socket is ours to remove. What
         systemd or another supervisor made stays where it is.
+    queue: with ``reuse_port``, what one of its workers beside the first accepted from.
     """
 
     fd: int
     name: str = _UNNAMED
     owned: bool = False
+    queue: bool = False
 
 
 def from_systemd(environ: MutableMapping[str, str], pid: int) -> tuple[InheritedSocket, ...]:

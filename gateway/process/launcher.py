@@ -21,7 +21,11 @@ from gateway.settings import Settings
 
 __all__ = ["FreshLauncher", "Launcher", "Order", "open_line", "reap", "release_signals", "spawn"]
 
-HELD: Final = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+HELD: Final = frozenset(
+    getattr(signal, name)
+    for name in ("SIGHUP", "SIGINT", "SIGQUIT", "SIGUSR1", "SIGUSR2")
+    if hasattr(signal, name)
+)
 _REAP: Final = 0.05
 
 

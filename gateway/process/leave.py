@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import threading
+from concurrent.futures import thread as executors
 from time import monotonic
 from typing import Final, NoReturn
 
@@ -21,6 +22,7 @@ def leave(code: int) -> NoReturn:
     had a limit, and so has this: `_PATIENCE` seconds.
     """
     end = monotonic() + _PATIENCE
+    _dismiss_idle()
     for thread in _unfinished():
         thread.join(max(end - monotonic(), 0))
     left = [thread.name for thread in _unfinished()]
@@ -34,6 +36,16 @@ def leave(code: int) -> NoReturn:
                 stream.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def _dismiss_idle() -> None:
+    """Let the threads of executors that have nothing to do end, as the interpreter would.
+
+    asgiref keeps one for each Django application; to warn of it would be noise.
+    """
+    queues = getattr(executors, "_threads_queues", {})
+    for queue in list(queues.values()):
+        queue.put(None)
 
 
 def _unfinished() -> list[threading.Thread]:

@@ -49,7 +49,10 @@ class Minder:
             if self._clock() - due > _LATE:
                 self.forgive()
             for worker in self._fleet.workers:
-                await self.look(worker)
+                try:
+                    await self.look(worker)
+                except Exception:
+                    logger.exception("the state of %r cannot be told", worker)
 
     def forgive(self) -> None:
         """Let the workers' silence count from now."""
@@ -86,23 +89,19 @@ class Minder:
         return True
 
     def _recycle(self, worker: WorkerProcess, notes: _Notes) -> None:
-        if notes.sent_off:
-            return
         why = notes.verdict(self._clock() - worker.born, worker.memory)
-        if why:
-            notes.sent_off = True
-            self._fleet.replace(worker, why)
+        if why or worker.recycle:
+            self._fleet.replace(worker, why or "has served its number of requests")
 
 
 class _Notes:
     """What is remembered of one worker: its own limits, spread so that not all reach them at once.
 
-    warned: its silence was told. sent_off: a replacement was asked for.
+    warned: its silence was told.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.warned = False
-        self.sent_off = False
         age, memory = settings.limit_worker_age, settings.limit_worker_memory
         self._age = age and spread(age, settings.limit_worker_age_jitter)
         self._memory = memory and spread(memory, settings.limit_worker_memory_jitter)

@@ -77,8 +77,8 @@ class Notifier:
     def main_pid(self, pid: int) -> None:
         """Another process is the service from now on: a new binary, which this one gives way to.
 
-        Only the main process is listened to (``NotifyAccess=main``), so the old one says it, before
-        the new one says that it is ready.
+        Only the main process is listened to (``NotifyAccess=main``), so the old one says it, and
+        the new one waits for that before it says anything itself (`Predecessor.give_way`).
         """
         self.send(MAINPID=pid)
 

@@ -104,7 +104,9 @@ class PidFile:
             try:
                 with os.fdopen(descriptor, "w", encoding="ascii") as file:
                     file.write(f"{os.getpid()}\n")
-                Path(name).chmod(_MODE)
+                    # By its descriptor: at its name somebody else may have put a link by now.
+                    if hasattr(os, "fchmod"):  # not on Windows, whose files have no such mode
+                        os.fchmod(descriptor, _MODE)
                 Path(name).replace(self._path)
             except BaseException:
                 with suppress(OSError):
@@ -118,7 +120,8 @@ class PidFile:
 
     def _is_owner(self, pid: int) -> bool:
         """Whether process `pid` runs and may have written the file."""
-        if pid == 0:  # to kill(2), the group of this process
+        # To kill(2), 0 is the group of this process; on Windows the signal 0 is Ctrl-C.
+        if pid == 0 or os.name != "posix":
             return False
         try:
             os.kill(pid, 0)

@@ -6,7 +6,6 @@ import os
 
 from gateway.errors import ConfigError
 from gateway.process.server import Server
-from gateway.process.supervisor import Supervisor
 from gateway.settings import Loaded
 
 __all__ = ["run"]
@@ -21,5 +20,7 @@ def run(loaded: Loaded) -> int:
     # In a process that runs applications that would take the ends of their own children from them.
     is_init = os.getpid() == 1 and settings.supervise is None and not settings.objects
     if settings.supervised or is_init:
+        from gateway.process.supervisor import Supervisor  # a server alone needs none of it
+
         return Supervisor(loaded).run()
     return Server(loaded.settings, origins=loaded.origins).run()

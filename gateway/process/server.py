@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
 from time import monotonic
 from types import MappingProxyType, TracebackType
@@ -22,6 +22,7 @@ from gateway.process.loop import calm_collector, loop_factory, run_on_loop
 from gateway.process.prepare import configure_logs, prepare_imports
 from gateway.process.service import Service
 from gateway.process.signals import Actions, on_signals
+from gateway.process.tasks import Tasks
 from gateway.process.title import set_title
 from gateway.settings import Settings, load
 from gateway.worker import Worker
@@ -62,7 +63,7 @@ class Server:
         self._service: Service | None = None
         self._hooks = Hooks.empty
         self._alone = True
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
         self._worker: Worker | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -132,25 +133,31 @@ class Server:
                 raise ConfigError("nothing to serve: name an application\n  try  gateway main:app")
             configure_logs(settings)
             service.open()
-            worker = self._worker = Worker(settings, [bound.socket for bound in service.bound])
+            sockets = [bound.socket for bound in service.bound]
+            worker = self._worker = Worker(settings, sockets, delay=settings.drain_delay)
             self._loop = asyncio.get_running_loop()
             others = self._actions(worker, service) if self._owns_process else {}
             signals = on_signals(worker, self._loop, others=others)
             with signals if install_signal_handlers else nullcontext():
                 await self._prepare(service)
+                code = 1
                 try:
                     if await worker.start_unless_stopped():
                         await self._announce(worker, service, monotonic() - began)
                         await worker.serve_until_stopped()
-                        await self._leave(worker, service)
+                    limit = settings.drain_delay + settings.timeout_graceful_shutdown
+                    service.stopping(limit)
+                    code = 0
+                except GatewayError as error:
+                    code = error.exit_code
+                    raise
                 finally:
                     await worker.stop(alone=self._alone)
-                    await self._call("on_worker_exit", exit_code=0)
-                    await self._call("on_stop")
+                    await self._call("on_worker_exit", exit_code=code)
+                    await self._call("on_stop", reason=worker.reason)
         finally:
             self.started = False
-            for task in self._tasks:
-                task.cancel()
+            await self._tasks.cancel()
             service.close()
         logger.info("stopped")
 
@@ -186,21 +193,12 @@ class Server:
         if self._should_exit:
             worker.request_stop()
 
-    async def _leave(self, worker: Worker, service: Service) -> None:
-        """Say that the end has begun, and go on serving for the drain delay."""
-        if not self._alone:
-            return
-        delay = self.settings.drain_delay
-        service.stopping(delay + self.settings.timeout_graceful_shutdown)
-        if delay:
-            logger.info("not ready any more; serving on for %g s", delay)
-            await worker.forced_within(delay)
-
     # --- signals --------------------------------------------------------------------------------
 
     def _actions(self, worker: Worker, service: Service) -> Actions:
         def hang_up() -> None:
             if service.terminal_is_gone():
+                worker.reason = worker.reason or "the terminal was closed"
                 worker.request_stop()
             else:
                 logger.warning(
@@ -212,17 +210,20 @@ class Server:
             logger.warning("one process serves; for more of them start it with --workers N")
 
         def upgrade() -> None:
-            task = asyncio.ensure_future(self._upgrade(worker, service))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks.add(self._upgrade(worker, service))
 
+        actions: dict[str, Callable[[], object]] = {
+            "SIGHUP": hang_up,
+            "SIGQUIT": worker.force,
+            "SIGTTIN": count,
+            "SIGTTOU": count,
+            "SIGUSR1": log.reopen_logs,
+            "SIGUSR2": upgrade,
+        }
         return {
-            signal.SIGHUP: hang_up,
-            signal.SIGQUIT: worker.force,
-            signal.SIGTTIN: count,
-            signal.SIGTTOU: count,
-            signal.SIGUSR1: log.reopen_logs,
-            signal.SIGUSR2: upgrade,
+            signal.Signals[name]: action
+            for name, action in actions.items()
+            if name in signal.Signals.__members__  # Windows has none of them
         }
 
     async def _upgrade(self, worker: Worker, service: Service) -> None:
@@ -230,15 +231,19 @@ class Server:
         if successor is not None:
             service.give_way(successor)
             self._alone = False
+            worker.reason = worker.reason or "a new binary serves"
             worker.request_stop()
 
-    async def _call(self, name: HookName, *, exit_code: int | None = None) -> None:
+    async def _call(
+        self, name: HookName, *, exit_code: int | None = None, reason: str = ""
+    ) -> None:
         worker = 0 if name.startswith("on_worker") else None
         event = HookEvent(
             name=name,
             worker=worker,
             worker_pid=None if worker is None else os.getpid(),
             exit_code=exit_code,
+            reason=reason,
             urls=tuple(self.urls),
         )
         await self._hooks.call(event)

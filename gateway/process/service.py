@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from gateway.errors import StartError
 from gateway.process.identity import Identity, identity
 from gateway.process.inherit import InheritedSocket, from_systemd
 from gateway.process.notify import Notifier
 from gateway.process.pid_file import PidFile
 from gateway.process.sockets import BoundSocket, addresses, bind_all
-from gateway.process.upgrade import Predecessor, Upgrade
+from gateway.process.succession import Succession
+from gateway.process.upgrade import Predecessor
 from gateway.settings import Settings
 from gateway.settings.bind import Bind
 
@@ -24,6 +23,10 @@ __all__ = ["Rebound", "Service"]
 logger = logging.getLogger("gateway.error")
 
 _ADDRESSES: Final = ("bind", "host", "port", "uds", "fd")
+# Read once, at the start: what a HUP does not take over. `hooks` too, in the supervising process.
+_FIXED: Final = ("health_bind", "hooks", "pid_file", "reload", "reuse_port")
+# Seconds that a new process waits for the old one to name it to the service manager.
+_HANDOVER: Final = 1.0
 # What the environment had for this process alone, and not for another one in its place.
 _PERSONAL: Final = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID", "WATCHDOG_USEC")
 
@@ -47,6 +50,7 @@ class Service:
         self.health: list[BoundSocket] = []
         self.identity: Identity | None = None
         self.directory = _working_directory()
+        self._first = settings
         self._origins = origins
         self._main = main
         self._environ = dict(os.environ) if main else {}
@@ -54,16 +58,21 @@ class Service:
         self._notifier = Notifier(os.environ if main else {})
         self._pid_file: PidFile | None = None
         self._has_terminal = _has_terminal()
+        self._succession = Succession()
         self._given = False
+
+    @property
+    def has_predecessor(self) -> bool:
+        """Another process serves at these addresses, until `ready` has told it to leave."""
+        return self._predecessor is not None
 
     # --- start ----------------------------------------------------------------------------------
 
     def open(self) -> None:
         """Bind the addresses and take the pid file. Raises `StartError` or `ConfigError`."""
         settings = self.settings
-        if settings.umask is not None:
+        if settings.umask is not None and self._main:
             os.umask(settings.umask)
-        self.identity = identity(settings.user, settings.group)
         if not self.bound:
             self.bind()
         if settings.pid_file:
@@ -75,6 +84,7 @@ class Service:
     def bind(self) -> None:
         """Bind the addresses now; `open` does it otherwise."""
         settings = self.settings
+        self.identity = identity(settings.user, settings.group)
         former = self._predecessor
         inherited = from_systemd(os.environ, os.getpid()) if self._main else ()
         if former is not None:
@@ -89,17 +99,40 @@ class Service:
     def rebind(self, settings: Settings) -> Rebound:
         """Change to the addresses of `settings`. An address that stays keeps its socket.
 
-        Raises `StartError`, with nothing changed, where a new one cannot be had.
+        What else is new there, permissions and the like, goes for addresses that come. Settings
+        that only a start takes over are named in a warning, each time, as long as they differ.
+
+        Raises `StartError` or `ConfigError`, with nothing changed, where a new address cannot be
+        had.
         """
+        rebound = Rebound(self)
         former, before = self.settings, self.bound
         wanted = settings.addresses
-        # What nobody names is systemd's: it stays as long as nobody names anything.
-        if wanted != former.addresses:
-            kept = [each for each in before if each.bind in wanted]
-            known = {each.bind for each in kept}
-            self.bound = kept + self._bind([bind for bind in wanted if bind not in known])
         self.settings = settings
-        return Rebound(self, former, before)
+        try:
+            self.identity = identity(settings.user, settings.group)
+            # What nobody names is systemd's: it stays as long as nobody names anything.
+            if wanted != former.addresses:
+                kept = [each for each in before if each.bind in wanted]
+                known = {each.bind for each in kept}
+                self.bound = kept + self._bind([bind for bind in wanted if bind not in known])
+        except BaseException:
+            rebound.finish(taken=False)
+            raise
+        self._warn_of_fixed(settings)
+        return rebound
+
+    def _warn_of_fixed(self, settings: Settings) -> None:
+        changed = [
+            name.replace("_", "-")
+            for name in _FIXED
+            if getattr(settings, name) != getattr(self._first, name)
+        ]
+        if changed:
+            logger.warning(
+                "not taken over by a reload: %s\n  send SIGUSR2, or start the server anew",
+                ", ".join(changed),
+            )
 
     def _bind(
         self, binds: Sequence[Bind], *, inherited: Sequence[InheritedSocket] = ()
@@ -112,7 +145,7 @@ class Service:
             inherited=inherited,
             unix_mode=settings.uds_permissions,
             owner=owner,
-            reuse_port=settings.reuse_port,
+            reuse_port=self._first.reuse_port,
         )
 
     # --- what is said ---------------------------------------------------------------------------
@@ -128,7 +161,7 @@ class Service:
         if former is not None:
             if self._pid_file is not None:
                 self._pid_file.take_over()
-            former.give_way()
+            former.give_way(patience=_HANDOVER if self._notifier.active else 0.0)
             for each in (*self.bound, *self.health):
                 each.take_over()
         self._notifier.ready(status)
@@ -162,32 +195,21 @@ class Service:
 
     # --- end ------------------------------------------------------------------------------------
 
-    async def succeeded(self) -> int | None:
-        """Start a new binary on the same sockets; its pid when it serves, None if it does not."""
+    async def succeeded(self, queues: Sequence[InheritedSocket] = ()) -> int | None:
+        """Start a new binary on the same sockets; its pid when it serves, None if it does not.
+
+        queues: `WorkerSockets.as_inherited`. An upgrade that is under way is given up for this one.
+        """
         own = {name: text for name, text in self._environ.items() if name not in _PERSONAL}
         environ = {**own, **self._notifier.environment}
         sockets = [each.as_inherited() for each in (*self.bound, *self.health)]
-        try:
-            upgrade = Upgrade.begin(sockets, environ, self.directory)
-        except StartError as error:
-            logger.error("%s", error)
-            return None
-        logger.info("started a new binary, pid %d", upgrade.pid)
-        try:
-            ready = await upgrade.is_ready()
-        except asyncio.CancelledError:
-            upgrade.cancel()
-            raise
-        if not ready:
-            logger.error("the new binary (pid %d) did not come up; this one goes on", upgrade.pid)
-            return None
-        logger.info("the new binary (pid %d) serves; leaving", upgrade.pid)
-        return upgrade.pid
+        return await self._succession.begin([*sockets, *queues], environ, self.directory)
 
     def give_way(self, successor: int) -> None:
         """Leave everything to process `successor`, which serves."""
         self._notifier.main_pid(successor)
         self._given = True
+        self._succession.settle()
 
     def stop_listening(self) -> None:
         """Close this process's own descriptors; workers may have theirs."""
@@ -198,7 +220,9 @@ class Service:
                 each.close()
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Let go of everything. A new binary that does not serve yet is told to end."""
+        if not self._succession.cancel():
+            self._given = True
         self.bound += self.health
         self.stop_listening()
         if self._pid_file is not None:
@@ -208,16 +232,19 @@ class Service:
 class Rebound:
     """A change of addresses that is to be taken or given up."""
 
-    def __init__(self, service: Service, settings: Settings, bound: list[BoundSocket]) -> None:
+    def __init__(self, service: Service) -> None:
         self._service = service
-        self._settings = settings
-        self._bound = bound
+        self._settings = service.settings
+        self._identity = service.identity
+        self._bound = service.bound
 
     def finish(self, *, taken: bool) -> None:
         """Close what is not needed any more, or was never: addresses that left, or were to come."""
-        new, old = self._service.bound, self._bound
+        service = self._service
+        new, old = service.bound, self._bound
         if not taken:
-            self._service.bound, self._service.settings = old, self._settings
+            service.bound, service.settings = old, self._settings
+            service.identity = self._identity
             new, old = old, new
         for each in old:
             if each not in new:

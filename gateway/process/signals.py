@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +22,8 @@ Actions: TypeAlias = Mapping[signal.Signals, Callable[[], object]]
 _NONE: Final[Actions] = MappingProxyType({})
 # A loop that has not heard of a signal for this long is blocked by the code of an application.
 _TURN: Final = 0.2
+# What "now" may take where the loop is not blocked: the lifespans' last second, and slack.
+_NOW: Final = 5.0
 
 
 @contextmanager
@@ -29,7 +32,8 @@ def on_signals(
 ) -> Iterator[None]:
     """Let INT and TERM stop `worker`, and `others` do what they say, as long as the block runs.
 
-    others: may name INT too, where it means something else. Outside the main thread, where Python
+    others: may name INT too, where it means something else. QUIT and a second INT mean "now": the
+        process ends within 5 s, whatever its threads do. Outside the main thread, where Python
         has no signals, nothing is done.
     """
     if threading.current_thread() is not threading.main_thread():
@@ -43,16 +47,26 @@ def on_signals(
         now = monotonic()
         blocked = 0 < asked_at < now - _TURN and not worker.stopping
         asked_at = asked_at or now
+        if number == signal.SIGINT and (blocked or worker.stopping):
+            end_by_force()
         if worker.importing or (blocked and number == signal.SIGINT):
             # The code of an application holds the loop; only an exception gets it out.
             raise KeyboardInterrupt
+        worker.reason = worker.reason or signal.Signals(number).name
         # A second TERM must not cut a drain short: supervisors repeat it. A second INT must.
         loop.call_soon_threadsafe(
             worker.interrupt if number == signal.SIGINT else worker.request_stop
         )
 
     def act(number: int, _frame: object) -> None:
+        if signal.Signals(number).name == "SIGQUIT":
+            end_by_force()
         loop.call_soon_threadsafe(others[signal.Signals(number)])
+
+    def end_by_force() -> None:
+        # Written in C and in a thread of its own: a blocked loop, or a regular expression that keeps
+        # the interpreter lock, cannot hold it up; and the stacks tell which.
+        faulthandler.dump_traceback_later(_NOW, exit=True)
 
     # Not SIG_IGN where nothing is to be done: programs that an application starts would inherit it.
     wanted = {signal.SIGINT: stop, signal.SIGTERM: stop} | dict.fromkeys(others, act)
@@ -60,6 +74,7 @@ def on_signals(
     try:
         yield
     finally:
+        faulthandler.cancel_dump_traceback_later()
         for number, handler in previous.items():
             signal.signal(number, handler)
 

@@ -1,4 +1,4 @@
-"""One worker's place: the process that serves there, and those that are leaving it."""
+"""One worker's place, and how the process that serves there is changed."""
 
 from __future__ import annotations
 
@@ -46,7 +46,6 @@ class Slot:
     """Index `index` of a fleet; the index stays when the process changes.
 
     current: the one that serves; None between a death and the next.
-    leaving: those that were told to stop and have not ended.
     backoff: for the next one, where the last one has died.
     closed: nothing is started here any more.
     on_launch, on_change: called with a process when it was started, and with any that has news.
@@ -63,7 +62,6 @@ class Slot:
     ) -> None:
         self.index = index
         self.current: WorkerProcess | None = None
-        self.leaving: set[WorkerProcess] = set()
         self.backoff = Backoff()
         self.closed = False
         self._lock = asyncio.Lock()
@@ -131,7 +129,6 @@ class Slot:
             await self._wait(worker)
         except BaseException:
             if worker.exit_code is None:  # given up: something newer is to be started
-                self.leaving.add(worker)
                 worker.stop(limit=0, alone=False)
             raise
         if worker.exit_code is not None:
@@ -156,7 +153,6 @@ class Slot:
     def dismiss(self, *, limit: float, alone: bool = False) -> None:
         """Have the current one leave, within `limit` seconds."""
         if self.current is not None:
-            self.leaving.add(self.current)
             self.current.stop(limit=limit, alone=alone)
             self.current = None
 
@@ -174,7 +170,6 @@ class Slot:
 
     def bury(self, worker: WorkerProcess) -> bool:
         """Forget a process that has ended; True if it was the one that served."""
-        self.leaving.discard(worker)
         if self.current is worker:
             self.current = None
             return True

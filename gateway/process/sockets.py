@@ -56,7 +56,8 @@ def bind_all(
 
     backlog: connections the kernel keeps until they are accepted (listen(2); 2048 is uvicorn's).
     inherited: what is among these is adopted instead of bound, as `Adoption` says. Those that no
-        address asks for are closed, with a warning.
+        address asks for are closed, with a warning. Queues of a former gateway's workers go with
+        the socket at the same address, for its `sibling`.
     unix_mode, owner: permissions, and user and group (numbers), of the UNIX socket files made here.
     reuse_port: `BoundSocket.sibling` makes sockets of their own for further workers.
 
@@ -74,7 +75,7 @@ def bind_all(
             "  leave it out: all workers then accept from the same socket"
         )
     binds = list(dict.fromkeys(binds))
-    adoption = Adoption(inherited)
+    adoption = Adoption([each for each in inherited if not each.queue])
     resolved = {
         bind: resolve(bind.host, bind.port)
         for bind in binds
@@ -100,20 +101,23 @@ def bind_all(
                 dual_stack = bind.port not in ipv4_ports
                 sockets = listen_tcp(resolved[bind], dual_stack=dual_stack, backlog=backlog)
                 bound += [BoundSocket(sock, bind, backlog) for sock in sockets]
+        for each in inherited:
+            if each.queue:
+                _hand_over(each, bound, backlog)
     except BaseException:
-        for each in bound:
-            if each.origin is None:
-                each.close()
+        for made in bound:
+            if made.origin is None:
+                made.close()
             else:
-                each.socket.detach()
+                made.socket.detach()
         raise
     if unclaimed := adoption.close_unclaimed():
         logger.warning(
             "closed inherited sockets that no address asks for: %s", ", ".join(unclaimed)
         )
     if reuse_port:
-        for each in bound:
-            each.allow_siblings()
+        for made in bound:
+            made.allow_siblings()
     return bound
 
 
@@ -125,7 +129,17 @@ class BoundSocket:
     origin: as which it was inherited, None for one that was bound here.
     """
 
-    __slots__ = ("_backlog", "_file", "_has_siblings", "_name", "_pid", "bind", "origin", "socket")
+    __slots__ = (
+        "_backlog",
+        "_file",
+        "_has_siblings",
+        "_name",
+        "_pid",
+        "_queues",
+        "bind",
+        "origin",
+        "socket",
+    )
 
     def __init__(
         self,
@@ -139,6 +153,7 @@ class BoundSocket:
         self.origin = origin
         self._backlog = backlog
         self._has_siblings = False
+        self._queues: list[socket.socket] = []
         # Asked now: the loop's server closes the socket object before `close` is called here.
         self._name = sock.getsockname()
         is_file = bind.path is not None and origin is None
@@ -175,8 +190,12 @@ class BoundSocket:
         socket and all siblings. So each of them must be served, this one by the first worker, and
         kept open while a worker is replaced: what waits in the queue of a closed one is reset.
         Without, for UNIX sockets and for adopted ones, it is the same socket once more.
+
+        The queues that a former gateway's workers had come first, with what waits in them.
         """
         if self._has_siblings:
+            if self._queues:
+                return self._queues.pop(0)
             try:
                 return listen_beside(self.socket, self._backlog)
             except OSError as error:
@@ -192,31 +211,53 @@ class BoundSocket:
             return InheritedSocket(self.socket.fileno(), self.origin.name)
         return InheritedSocket(self.socket.fileno(), str(self.bind), owned=True)
 
+    def take_queue(self, sock: socket.socket) -> bool:
+        """Take `sock` as the next sibling, if it listens at this very address."""
+        is_at = sock.family == self.socket.family and sock.getsockname() == self._name
+        if is_at:
+            self._queues.append(sock)
+        return is_at
+
     def take_over(self) -> None:
-        """The former gateway has let go of this socket: the file of a UNIX socket is now ours.
+        """The former gateway lets go of this socket: the file of a UNIX socket is now ours.
 
         Not at adoption, as the start may still fail: the file would go, and the former gateway
-        stay, out of reach. Does nothing for sockets that no gateway made.
+        stay, out of reach. Does nothing for sockets that no gateway made. Queues that no worker
+        here has taken are closed; those of the former gateway, which leave, empty them.
         """
+        self._close_queues()
         if self.origin is not None and self.origin.owned and self.bind.path is not None:
             self._file = file_identity(self._name)
 
     def forget(self) -> None:
         """Close this process's descriptor; the file of a UNIX socket stays, for a new binary."""
         self._file = None
+        self._close_queues()
         self.socket.close()
 
     def close(self) -> None:
         """Stop listening. The file of a UNIX socket that was made here goes with it.
 
-        Not from a forked worker, and not after another server has put its own file there.
-        Closing again does nothing.
+        Not from a forked worker, and not after another server has put its own file there. One that
+        cannot be removed is told in the log: the server is leaving. Closing again does nothing.
         """
+        self._close_queues()
         if self._file is not None and self._pid == os.getpid():
             if file_identity(self._name) == self._file:
-                Path(os.fsdecode(self._name)).unlink()
+                self._remove_file()
             self._file = None
         self.socket.close()
+
+    def _remove_file(self) -> None:
+        path = os.fsdecode(self._name)
+        try:
+            Path(path).unlink(missing_ok=True)
+        except OSError as error:  # the user was changed, and the directory is root's
+            logger.warning("unix:%s stays: %s", path, error.strerror)
+
+    def _close_queues(self) -> None:
+        while self._queues:
+            self._queues.pop().close()
 
     def __repr__(self) -> str:
         return f"<BoundSocket {self.url()} fd={self.socket.fileno()}>"
@@ -225,3 +266,10 @@ class BoundSocket:
 def _adopted(inherited: InheritedSocket, bind: Bind, backlog: int) -> BoundSocket:
     name = "" if inherited.name == str(bind) else inherited.name
     return BoundSocket(adopt(inherited.fd, backlog, name=name), bind, backlog, inherited)
+
+
+def _hand_over(queue: InheritedSocket, bound: Sequence[BoundSocket], backlog: int) -> None:
+    """Give a worker's queue to the socket at its address; without one it is closed."""
+    sock = adopt(queue.fd, backlog, name=queue.name)
+    if not any(each.take_queue(sock) for each in bound):
+        sock.close()

@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, NoReturn
@@ -17,7 +18,7 @@ from typing import Final, NoReturn
 from gateway.chain import Chain
 from gateway.errors import GatewayError, StartError
 from gateway.process import child
-from gateway.process.channel import receive_frame, send_message
+from gateway.process.channel import failure_message, receive_frame, send_message
 from gateway.process.handover import Handover
 from gateway.process.launcher import release_signals
 from gateway.process.leave import leave
@@ -45,12 +46,13 @@ def main(fd: int) -> NoReturn:
     for name in _IGNORED:
         signal.signal(getattr(signal, name), lambda *_: nothing())
     release_signals()
-    child.enter(handover)
     set_title("gateway: template")
     try:
+        child.enter(handover)
         site = _preload(handover)
     except GatewayError as error:
-        send_message(sock, {"kind": "failed", "text": str(error), "code": error.exit_code})
+        with suppress(OSError):  # it may be the parent's end that is the failure
+            send_message(sock, failure_message(error))
         leave(error.exit_code)
     send_message(sock, {"kind": "ready"})
     _Template(sock, handover, site).run()
@@ -118,10 +120,12 @@ class _Template:
                 data, fds, _, _ = socket.recv_fds(self._sock, 64, _FDS)
                 if not data:
                     break
-                if data == b"close":
-                    self._closing = True
-                else:
-                    self._fork(int(data), fds)
+                # A stream keeps no messages apart; descriptors end a read with their own.
+                for order in data.split():
+                    if order == b"close":
+                        self._closing = True
+                    else:
+                        self._fork(int(order), fds)
         leave(0)
 
     def _fork(self, index: int, fds: list[int]) -> None:

@@ -6,22 +6,27 @@ What workers have in common is in memory once, and a new one is there in millise
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
 from collections import deque
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
+from pathlib import Path
 from typing import IO, TypeAlias
 
-from gateway.errors import ConfigError, GatewayError, StartError
-from gateway.process.channel import Channel, Message
+from gateway.errors import GatewayError, StartError
+from gateway.process.channel import Channel, Message, failure_of
 from gateway.process.handover import Handover
 from gateway.process.launcher import Order, open_line, reap, spawn
+from gateway.process.tasks import Tasks
 from gateway.process.worker_process import WorkerProcess
 from gateway.settings import Settings
 
 __all__ = ["TemplateLauncher"]
+
+logger = logging.getLogger("gateway.error")
 
 _OnExit: TypeAlias = Callable[[int, int], None]
 
@@ -31,9 +36,15 @@ class TemplateLauncher:
 
     on_exit: called with pid and exit code of each worker that has ended: they are the template's
         children, not this process's.
+    tasks: what listens to templates, for as long as they live, is among these. Loops hold tasks
+        weakly, and a template outlives its launcher: the collector closed its channel, and with
+        the template went workers that still had requests.
     """
 
-    def __init__(self, settings: Settings, directory: str, on_exit: _OnExit) -> None:
+    def __init__(
+        self, settings: Settings, directory: str, *, on_exit: _OnExit, tasks: Tasks
+    ) -> None:
+        self._tasks = tasks
         self._settings = settings
         self._directory = directory
         self._on_exit = on_exit
@@ -43,6 +54,7 @@ class TemplateLauncher:
     async def start(self) -> None:
         """Return when everything is imported. Raises the `GatewayError` of what could not be."""
         template = await _TemplateProcess.start(self._settings, self._directory, self._on_exit)
+        self._tasks.add(template.listen())
         try:
             await template.ready
         except BaseException:
@@ -83,7 +95,6 @@ class _TemplateProcess:
         self._failure: GatewayError = StartError("preload: the template process has died")
         self._asked: deque[_Launch] = deque()
         self._workers: set[int] = set()
-        self._listening = asyncio.get_running_loop().create_task(self._listen())
 
     @classmethod
     async def start(cls, settings: Settings, directory: str, on_exit: _OnExit) -> _TemplateProcess:
@@ -111,7 +122,7 @@ class _TemplateProcess:
                 sockets = [each.fileno() for each in order.sockets]
                 fds = [theirs.fileno(), dump.fileno(), *sockets]
                 try:
-                    socket.send_fds(self._sock, [str(order.index).encode()], fds)
+                    socket.send_fds(self._sock, [b"%d\n" % order.index], fds)
                 except OSError as error:
                     raise self._failure from error
             self._asked.append(launch)
@@ -128,16 +139,21 @@ class _TemplateProcess:
 
     def close(self) -> None:
         with suppress(OSError):
-            self._sock.send(b"close")
+            self._sock.send(b"close\n")
 
     def kill(self) -> None:
         """For one that has forked nothing."""
         with suppress(ProcessLookupError):
             os.kill(self._pid, signal.SIGKILL)
 
-    async def _listen(self) -> None:
-        async for message in self._channel.messages():
-            self._hear(message)
+    async def listen(self) -> None:
+        """Hear what it says, until it has ended."""
+        try:
+            async for message in self._channel.messages():
+                self._hear(message)
+        except Exception:
+            logger.exception("the template process (pid %d) sent nonsense, killed", self._pid)
+            self.kill()
         self.gone = True
         if not self.ready.done():
             self.ready.set_exception(self._failure)
@@ -155,14 +171,31 @@ class _TemplateProcess:
             case {"kind": "ready"} if not self.ready.done():
                 self.ready.set_result(None)
             case {"kind": "failed", "text": str() as text, "code": int() as code}:
-                kind = ConfigError if code == ConfigError.exit_code else StartError
-                self._failure = kind(text)
+                self._failure = failure_of(text, code)
             case {"kind": "forked", "pid": int() as pid}:
+                if not self._asked or _parent_of(pid) not in (self._pid, None):
+                    raise ValueError(f"process {pid} is not a child of the template")
                 self._workers.add(pid)
                 self._asked.popleft().forked(pid)
             case {"kind": "ended", "pid": int() as pid, "code": int() as code}:
-                self._workers.discard(pid)
-                self._on_exit(pid, code)
+                if pid in self._workers:
+                    self._workers.discard(pid)
+                    self._on_exit(pid, code)
+
+
+def _parent_of(pid: int) -> int | None:
+    """The parent of a process, from proc(5); None where the system does not say, or it has ended.
+
+    The template may run as another user, with the code of applications in it: whom this process
+    signals is not for it to choose.
+    """
+    if pid <= 1:
+        return 0
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return None
+    return int(stat.rpartition(")")[2].split()[1])
 
 
 class _Launch:

@@ -25,7 +25,8 @@ def listen_unix(
 
     path: a relative one counts from the working directory.
     mode: permissions of the file, whatever the umask; connecting takes the right to write. 0666 as
-        uvicorn's --uds: the proxy that connects runs as another user.
+        uvicorn's --uds: the proxy that connects runs as another user. The umask is another one for
+        the moment of bind(2), in all threads.
     owner: user and group of the file, as numbers; None leaves those of this process.
 
     Of two gateways that start at the same moment one is refused. Raises `StartError`.
@@ -39,9 +40,10 @@ def listen_unix(
         # Until it listens, a bound socket looks stale to others.
         with locked(Path(path).parent):
             _make_way(path)
-            sock.bind(path)
+            _bind(sock, path, mode)
             try:
-                _admit(path, mode, owner)
+                if owner is not None:
+                    _give(path, owner)
                 sock.listen(backlog)
             except BaseException:
                 Path(path).unlink()
@@ -94,16 +96,24 @@ def _make_way(path: str) -> None:
     raise StartError(f"unix:{path} is taken by {owner}\n  stop it, or use another path")
 
 
-def _admit(path: str, mode: int, owner: tuple[int, int] | None) -> None:
-    if owner is not None:
-        try:
-            os.chown(path, *owner, follow_symlinks=False)
-        except PermissionError as error:
-            raise StartError(
-                f"unix:{path} cannot be given to user {owner[0]} and group {owner[1]}: "
-                f"{error.strerror}\n  only root gives files away"
-            ) from error
-    Path(path).chmod(mode)
+def _bind(sock: socket.socket, path: str, mode: int) -> None:
+    # Not chmod(2) afterwards: it follows links, and in a directory of the applications' user one
+    # may lie there by then, to any file of root's. The kernel makes the file as 0777 & ~umask.
+    before = os.umask(0o777 & ~mode)
+    try:
+        sock.bind(path)
+    finally:
+        os.umask(before)
+
+
+def _give(path: str, owner: tuple[int, int]) -> None:
+    try:
+        os.chown(path, *owner, follow_symlinks=False)
+    except PermissionError as error:
+        raise StartError(
+            f"unix:{path} cannot be given to user {owner[0]} and group {owner[1]}: "
+            f"{error.strerror}\n  only root gives files away"
+        ) from error
 
 
 def _reason(path: str, error: OSError) -> str:

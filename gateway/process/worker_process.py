@@ -7,14 +7,15 @@ import logging
 import os
 import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import IO, Final
 
-from gateway.errors import ConfigError, GatewayError, StartError
-from gateway.process.channel import Channel, Message
+from gateway.errors import GatewayError, StartError
+from gateway.log_format import CONTROLS
+from gateway.process.channel import Channel, Message, failure_of
 
 __all__ = ["MountRow", "WorkerProcess", "beat_interval", "dump_file", "ended"]
 
@@ -40,6 +41,15 @@ class MountRow:
     interface: str
     threads: int
     notes: str
+
+    @classmethod
+    def read(cls, told: Mapping[str, object]) -> MountRow:
+        """Raises LookupError, TypeError or ValueError for what is none."""
+        words = {
+            name: str(told[name]).translate(CONTROLS)
+            for name in ("key", "app_name", "framework", "interface", "notes")
+        }
+        return cls(**words, threads=int(str(told["threads"])))
 
 
 class WorkerProcess:
@@ -97,12 +107,11 @@ class WorkerProcess:
                 return
             case {"kind": "ready", "mounts": list() as rows}:
                 self.beat = monotonic()
-                self.mounts = tuple(MountRow(**row) for row in rows)
+                self.mounts = tuple(MountRow.read(row) for row in rows)
                 self.ready = True
                 self._settled.set()
             case {"kind": "failed", "text": str() as text, "code": int() as code}:
-                kind = ConfigError if code == ConfigError.exit_code else StartError
-                self._failure = kind(text)
+                self._failure = failure_of(text, code)
             case {"kind": "recycle"}:
                 self.recycle = True
             case {"kind": "leaving"}:
@@ -149,9 +158,7 @@ class WorkerProcess:
         if not self._settled.is_set() and not was_leaving:
             self.signal(signal.SIGTERM)  # its loop may be importing, and hear nothing
         if self._killer is None:
-            self._killer = asyncio.get_running_loop().call_later(
-                limit + _GRACE, self._kill_late, limit
-            )
+            self._kill_after(limit + _GRACE)
 
     def force(self) -> None:
         """Have it end now, lifespans included; it is killed when it does not."""
@@ -160,17 +167,19 @@ class WorkerProcess:
             self.signal(signal.SIGTERM)
         if self._killer is not None:
             self._killer.cancel()
-        self._killer = asyncio.get_running_loop().call_later(_GRACE, self._kill_late, 0.0)
+        self._kill_after(_GRACE)
 
     def kill(self) -> None:
         """End the process, whatever it does."""
         self.signal(signal.SIGKILL)
 
-    def _kill_late(self, limit: float) -> None:
-        logger.error(
-            "worker %d (pid %d) did not end within %g s, killed", self.index, self.pid, limit
-        )
-        self.kill()
+    def _kill_after(self, seconds: float) -> None:
+        def kill() -> None:
+            text = "worker %d (pid %d) did not end within %g s, killed"
+            logger.error(text, self.index, self.pid, seconds)
+            self.kill()
+
+        self._killer = asyncio.get_running_loop().call_later(seconds, kill)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal; nothing happens when the process has ended."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Sequence
 
+from gateway.process.inherit import InheritedSocket
 from gateway.process.sockets import BoundSocket
 
 __all__ = ["WorkerSockets"]
@@ -34,6 +35,17 @@ class WorkerSockets:
         if key not in self._siblings:
             self._siblings[key] = bound.sibling()
         return self._siblings[key]
+
+    def as_inherited(self) -> list[InheritedSocket]:
+        """The workers' own queues, for `Service.succeeded`: a new binary goes on with them.
+
+        A queue is never empty for long under load, and closing it resets what came after the last
+        look: 1 of 100,000 connections at USR2.
+        """
+        return [
+            InheritedSocket(sock.fileno(), str(bound.bind), owned=True, queue=True)
+            for (bound, _), sock in self._siblings.items()
+        ]
 
     def keep(self, count: int) -> None:
         """Close queues that no worker below `count` serves, and those of addresses that left."""

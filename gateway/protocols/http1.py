@@ -109,6 +109,7 @@ class Http1Connection(asyncio.Protocol):
         "_discarded",
         "_eof",
         "_head_begun",
+        "_idle_since",
         "_in_process",
         "_input",
         "_keep_alive",
@@ -120,6 +121,7 @@ class Http1Connection(asyncio.Protocol):
         "_served",
         "_skipped_blank",
         "_transport",
+        "_tunnel",
         "_unread",
         "_unsent",
         "_writable",
@@ -141,12 +143,14 @@ class Http1Connection(asyncio.Protocol):
         self._input = b""  # received, but not its turn yet
         self._in_process = False
         self._head_begun = False
+        self._idle_since = 0.0  # by the clock, while there is no exchange after the first one
         self._scanned = 0  # bytes of an incomplete head that need no second look
         self._skipped_blank = False
         self._keep_alive = True
         self._served = False
         self._eof = False
         self._lingering = False
+        self._tunnel = False  # the peer speaks another protocol from here on
         self._reading = True
         self._writable = True
         self._unread = 0
@@ -199,7 +203,7 @@ class Http1Connection(asyncio.Protocol):
         elif self._lingering:
             self.deadline = self._context.clock.now + _LINGER
         elif self.exchange is not None:
-            if self._body is None:
+            if self._body is None and self.exchange.tunnel is None:
                 self.deadline = NEVER
             self.exchange.set_writable(True)
         else:
@@ -213,6 +217,9 @@ class Http1Connection(asyncio.Protocol):
         self._in_process = True
         while data:
             if self._lingering:
+                break
+            if self._tunnel:
+                self._pass_on(data)
                 break
             if self._body is not None:
                 data = self._read_body(self._body, data)
@@ -369,6 +376,14 @@ class Http1Connection(asyncio.Protocol):
                 exchange.body_ended()
         return surplus
 
+    def _pass_on(self, data: bytes) -> None:
+        """Bytes of the protocol in the tunnel."""
+        exchange = cast("Exchange", self.exchange)
+        self._unread += len(data)
+        exchange.body_received(data)
+        if self._unread > _UNREAD and self.exchange is exchange:
+            self._pause_reading()
+
     def _discard(self, size: int) -> None:
         self._discarded += size
         if self._discarded > _DISCARD:
@@ -437,6 +452,8 @@ class Http1Connection(asyncio.Protocol):
             self._keep_alive = False
         if not self._keep_alive:
             framing = b"connection: close\r\n"
+        elif status == 426:
+            framing = b"connection: upgrade\r\n"
         else:
             framing = b"connection: keep-alive\r\n" if old else b""
         self._writer.start(
@@ -448,6 +465,24 @@ class Http1Connection(asyncio.Protocol):
             data,
             more,
         )
+
+    def open_tunnel(self, status: int, headers: Headers) -> None:
+        exchange = cast("Exchange", self.exchange)
+        name = exchange.head.upgrade or b""
+        self._keep_alive = False
+        self._tunnel = True
+        self._unread = 0
+        self._writer.tunnel(status, headers, b"connection: upgrade\r\nupgrade: %b\r\n" % name)
+        if self._input and not self._in_process:
+            data, self._input = self._input, b""
+            self._process(data)
+        self._resume_reading()
+
+    def set_deadline(self, seconds: float | None) -> None:
+        if seconds is None:
+            self.deadline = NEVER
+        else:
+            self.deadline = self._context.clock.now + seconds
 
     def send_data(self, data: bytes, more: bool) -> None:
         if self._transport.is_closing():
@@ -507,8 +542,8 @@ class Http1Connection(asyncio.Protocol):
                 self._transport.close()
             return
         context = self._context
-        patience = context.linger if context.draining else context.keep_alive
-        self.deadline = context.clock.now + patience
+        now = self._idle_since = context.clock.now
+        self.deadline = now + (context.linger if context.draining else context.keep_alive)
         self._unsent = sys.maxsize
         if not self._reading:
             self._resume_reading()
@@ -548,6 +583,8 @@ class Http1Connection(asyncio.Protocol):
                 self.cut()
         elif exchange is None:
             self._refuse(BadRequest(408, "the request head took too long"))
+        elif exchange.tunnel is not None and not exchange.finished:
+            exchange.tunnel.on_deadline()
         elif exchange.finished:
             self._close_gently()
         elif exchange.expecting:
@@ -577,11 +614,13 @@ class Http1Connection(asyncio.Protocol):
         elif not self._lingering:
             patience = _FIRST
             if self._served and not self._input:
-                patience = self.deadline - context.keep_alive + context.linger - now
+                # After a loop that was blocked nobody has been idle: what they have sent is unread.
+                idle = 0.0 if context.clock.late else now - self._idle_since
+                patience = context.linger - idle
             if patience <= 0:
                 self._transport.close()
             else:
-                self.deadline = min(self.deadline, now + patience)
+                self.deadline = now + patience
 
     @property
     def closing(self) -> bool:

@@ -12,7 +12,7 @@ from ipaddress import IPv6Address
 from typing import Final
 from urllib.parse import unquote
 
-from gateway.fields import FIELD_BYTES
+from gateway.fields import FIELD_BYTES, TOKEN
 from gateway.head import Headers, Peer, RequestHead
 
 __all__ = [
@@ -52,6 +52,7 @@ _VERSIONS: Final = {b"HTTP/1.1": "1.1", b"HTTP/1.0": "1.0"}
 RequestLine = tuple[str, bytes, str]
 """(method, target, version): ("GET", b"/a?b", "1.1")."""
 
+_PROTOCOL: Final = re.compile(rb"(?:%b(?:/%b)?)?" % (TOKEN.pattern, TOKEN.pattern))
 _UNKNOWN_METHOD: Final = re.compile(rb"[A-Z][A-Z0-9-]*")
 _OTHER_VERSION: Final = re.compile(rb".* HTTP/[0-9]\.[0-9]", re.DOTALL)
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)([^#]*)", re.IGNORECASE)
@@ -170,6 +171,8 @@ def request_head(line: RequestLine, headers: Headers, peer: Peer) -> tuple[Reque
             raise BadRequest(400, "Host is not a host name with an optional port")
         peer.checked_host = host
 
+    if upgrade is not None:
+        upgrade = _protocol(upgrade)
     if options is None:
         keep_alive = version == "1.1"
         upgrade = None
@@ -228,6 +231,14 @@ def _is_host(host: bytes) -> bool:
         except ValueError:
             return False
     return int(port or 0) <= 65535
+
+
+def _protocol(upgrade: bytes) -> bytes:
+    """The protocol that an Upgrade field asks for, which may name several (RFC 9110, section 7.8)."""
+    names = [name.strip(b" \t") for name in upgrade.split(b",")]
+    if not all(map(_PROTOCOL.fullmatch, names)):
+        raise BadRequest(400, "Upgrade is not a list of protocols")
+    return b"websocket" if b"websocket" in names else upgrade
 
 
 def _check_coding(coding: bytes, length: bytes | None, version: str) -> BadRequest | None:

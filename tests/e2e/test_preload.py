@@ -125,6 +125,30 @@ def test_hup_imports_again(gateway, tmp_path):
     assert process.alive() == set()
 
 
+def test_hups_that_overtake_one_another_lose_nothing(gateway, tmp_path):
+    write_main(tmp_path, "v1")
+    process = gateway("main:app", "--workers", "6", "--preload", "--port", "0").ready()
+    before = process.workers()
+    with (
+        Load(process.address, "/", "/slow?seconds=0.02") as kept,
+        Load(process.address, fresh=True) as fresh,
+    ):
+        for _ in range(6):
+            known = process.workers()
+            process.signal(signal.SIGHUP)
+            # The first copies of this template serve; the next HUP gives up the others.
+            fresh.wait_for_pid_besides(known | fresh.pids)
+        process.wait_gone(before)
+        process.err.wait("reloaded")
+        kept.wait_more()
+    assert kept.lossless(), kept
+    assert fresh.lossless(), fresh
+    assert set(process.answering(6)) == set(range(6))
+    assert process.stop() == 0
+    assert process.alive() == set()
+    assert "Task" not in process.err.text
+
+
 def test_hup_with_broken_code_keeps_the_copies_of_the_old(gateway, tmp_path):
     write_main(tmp_path, "v1")
     process = gateway(*ARGS).ready()

@@ -18,27 +18,31 @@ def pid_in(tmp_path):
     return int(text or 0)
 
 
-@pytest.mark.parametrize("fresh", [False, True], ids=["kept", "fresh"])
-def test_a_new_parent_takes_over_under_load(gateway, tmp_path, fresh):
+def test_a_new_parent_takes_over_under_load(gateway, tmp_path):
     write_main(tmp_path, "v1")
     process = gateway(*ARGS).ready()
     address, before = process.address, process.workers()
     assert pid_in(tmp_path) == process.pid
     write_main(tmp_path, "v2")
-    with Load(address, "/", "/slow?seconds=0.05", fresh=fresh) as load:
-        load.wait_more()
+    with (
+        Load(address, "/", "/slow?seconds=0.05") as kept,
+        Load(address, "/", "/slow?seconds=0.05", fresh=True) as fresh,
+    ):
+        kept.wait_more()
         process.signal(signal.SIGUSR2)
-        load.wait_for_pid_besides(before)
+        fresh.wait_for_pid_besides(before)
         assert process.process.wait(10) == 0
-        load.wait_more()
+        kept.wait_more()
+        fresh.wait_more()
         assert not before & process.workers()
-    assert load.lossless(), load
+    assert kept.lossless(), kept
+    assert fresh.lossless(), fresh
     new = pid_in(tmp_path)
     assert new != process.pid
     assert new in process.alive()
     with process.connect() as connection:
         assert ask(connection).version == "v2"
-    # The new one is as good as the old one: it can be stopped, and be replaced again.
+    # The new one is as good as the old one.
     os.kill(new, signal.SIGTERM)
     process.wait_gone()
     assert not (tmp_path / "gateway.pid").exists()

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -232,7 +233,7 @@ async def test_an_old_worker_that_leaves_during_the_roll_of_its_slot_is_replaced
         await until(lambda: fleet.workers == [])
         new.ready()
         await roll
-        await until(lambda: not fleet._tasks)
+        await until(lambda: not len(fleet._replacements))
         assert fleet.played == [new]
         assert fleet.launcher.starts + launcher.starts == 2
 
@@ -248,7 +249,7 @@ async def test_an_old_worker_that_hangs_during_the_roll_of_its_slot_is_replaced_
         assert old.process.leaving
         new.ready()
         await roll
-        await until(lambda: not fleet._tasks)
+        await until(lambda: not len(fleet._replacements))
         assert fleet.played == [new]
         assert fleet.launcher.starts + launcher.starts == 2
 
@@ -417,7 +418,7 @@ async def test_a_slot_taken_away_in_its_pause_is_not_filled(monkeypatch):
         fleet.played[1].say("leaving")
         await until(lambda: fleet.leaving)
         await fleet.resize(1)
-        await until(lambda: not fleet._tasks)
+        await until(lambda: not len(fleet._replacements))
         assert fleet.launcher.starts == 2
 
 
@@ -598,7 +599,7 @@ async def test_recycling_asked_for_twice_is_done_once():
         old.say("recycle")
         await turns()
         await new.serves()
-        await until(lambda: not fleet._tasks)
+        await until(lambda: not len(fleet._replacements))
         assert fleet.played == [new]
         assert fleet.launcher.starts == 2
 
@@ -623,12 +624,12 @@ async def test_recycling_asked_for_during_a_roll_is_done_by_the_roll():
         roll = task(fleet.roll(plan))
         new = await launcher.next()
         fleet.played[1].say("recycle")
-        await until(lambda: fleet._tasks)
+        await until(lambda: len(fleet._replacements))
         new.ready()
         other = await launcher.next()
         other.ready()
         await roll
-        await until(lambda: not fleet._tasks)
+        await until(lambda: not len(fleet._replacements))
         assert fleet.played == [new, other]
         assert fleet.launcher.starts + launcher.starts == 4
 
@@ -673,7 +674,7 @@ async def test_recycling_that_does_not_get_a_new_worker_lets_a_roll_pass(monkeyp
         new = await launcher.next()
         new.ready()
         await roll
-        await until(lambda: not fleet._tasks)
+        await until(lambda: not len(fleet._replacements))
         assert fleet.played == [new]
 
 
@@ -686,7 +687,7 @@ async def test_a_worker_whose_replacement_is_on_its_way_is_revived_when_it_dies(
         old.end(-9)
         await until(lambda: fleet.exits)
         await new.serves()
-        await until(lambda: not fleet._tasks)
+        await until(lambda: not len(fleet._replacements))
         assert fleet.played == [new]
         assert fleet.launcher.starts == 2
 
@@ -714,7 +715,7 @@ async def test_a_hung_worker_that_does_not_come_back_is_killed(caplog, monkeypat
         fleet.replace(old.process, "hangs", urgent=True)
         await old.is_signaled(signal.SIGKILL)
         await until(lambda: fleet.exits)
-        assert f"worker 0 (pid {old.pid}) did not end within 0.01 s, killed" in messages(caplog)
+        assert f"worker 0 (pid {old.pid}) did not end within 0.02 s, killed" in messages(caplog)
         await (await fleet.next()).serves()
 
 
@@ -739,7 +740,7 @@ async def test_a_worker_that_leaves_already_is_not_replaced_again():
         fleet.replace(old.process, "is old")
         new = await fleet.next()
         await new.serves()
-        await until(lambda: not fleet._tasks)
+        await until(lambda: not len(fleet._replacements))
         assert fleet.launcher.starts == 2
 
 
@@ -1044,12 +1045,24 @@ async def test_reap_leaves_the_children_of_others_alone():
 
 @on_loop
 async def test_as_process_1_orphans_are_reaped(monkeypatch):
+    monkeypatch.setattr("gateway.process.orphans._PATIENCE", 0.01)
     async with a_fleet(1) as fleet:
         child = a_zombie()
-        monkeypatch.setattr(os, "getpid", lambda: 1)
-        fleet.reap()
-        monkeypatch.undo()
-        assert was_reaped(child)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "getpid", lambda: 1)
+            fleet.reap()
+        await until(lambda: not Path(f"/proc/{child.pid}").exists())
+        child.returncode = 0  # so that Popen does not warn of it
+
+
+@on_loop
+async def test_a_child_that_somebody_waits_for_keeps_its_exit_code(monkeypatch):
+    async with a_fleet(1) as fleet:
+        child = a_zombie()
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "getpid", lambda: 1)
+            fleet.reap()
+        assert child.wait() == 0
 
 
 @on_loop

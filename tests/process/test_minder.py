@@ -36,6 +36,7 @@ class FakeWorker:
         self.size: int | None = None
         self.stack = 'File "app.py", line 3 in handler'
         self.patience = 0.0
+        self.recycle = False
         self.measured = 0
         self._clock = clock
 
@@ -49,15 +50,18 @@ class FakeWorker:
 
 
 class FakeFleet:
-    """Its workers stay; replaced: (index, why, urgent)."""
+    """Its workers stay; replaced: (index, why, urgent), once each, as a fleet does it."""
 
     def __init__(self, workers: list[FakeWorker], settings: Settings) -> None:
         self.workers = workers
         self.plan = SimpleNamespace(settings=settings)
         self.replaced: list[tuple[int, str, bool]] = []
+        self._asked: set[tuple[int, bool]] = set()
 
     def replace(self, worker: FakeWorker, why: str, *, urgent: bool = False) -> None:
-        self.replaced.append((worker.index, why, urgent))
+        if (worker.index, urgent) not in self._asked:
+            self._asked.add((worker.index, urgent))
+            self.replaced.append((worker.index, why, urgent))
 
 
 class Watch:
@@ -68,6 +72,7 @@ class Watch:
         self.workers = [FakeWorker(self.clock, index) for index in range(count)]
         self.fleet = FakeFleet(self.workers, Settings(**settings))
         self.minder = Minder(self.fleet, clock=self.clock)
+        self.rounds = 0
 
     def look(self, after: float = 0.0) -> None:
         self.clock.now += after
@@ -77,6 +82,12 @@ class Watch:
                 await self.minder.look(worker)
 
         asyncio.run(look())
+
+    async def round(self, after: float = 0.0) -> None:
+        """Wait for one more of the rounds of a minder that runs, `after` so many seconds."""
+        self.clock.now += after
+        before = self.rounds
+        await until(lambda: self.rounds > before)
 
     @property
     def worker(self) -> FakeWorker:
@@ -257,7 +268,12 @@ def test_a_worker_that_is_to_be_recycled_and_hangs_is_replaced_urgently():
 @asynccontextmanager
 async def running(watch: Watch, monkeypatch):
     """The minder at work, a round a millisecond."""
-    monkeypatch.setattr(minder_module, "beat_interval", lambda limit: 0.001)
+
+    def interval(limit: float | None) -> float:
+        watch.rounds += 1
+        return 0.001
+
+    monkeypatch.setattr(minder_module, "beat_interval", interval)
     run = asyncio.ensure_future(watch.minder.run())
     try:
         yield
@@ -271,9 +287,8 @@ async def running(watch: Watch, monkeypatch):
 async def test_it_looks_again_and_again(monkeypatch):
     watch = Watch(timeout_worker=10)
     async with running(watch, monkeypatch):
-        while not watch.replaced:
-            watch.clock.now += 0.5
-            await asyncio.sleep(0.002)
+        for _ in range(21):
+            await watch.round(after=0.5)
     assert watch.replaced[0][2]
 
 
@@ -281,10 +296,10 @@ async def test_it_looks_again_and_again(monkeypatch):
 async def test_after_its_own_lateness_silence_counts_anew(monkeypatch, caplog):
     watch = Watch(timeout_worker=10)
     async with running(watch, monkeypatch):
-        await asyncio.sleep(0.005)
-        watch.clock.now += 3600  # the machine slept
-        await until(lambda: watch.worker.beat == watch.clock.now)
-        await asyncio.sleep(0.005)
+        await watch.round()
+        await watch.round(after=3600)  # the machine slept
+        assert watch.worker.beat == watch.clock.now
+        await watch.round()
     assert (watch.replaced, caplog.messages) == ([], [])
 
 
@@ -295,8 +310,7 @@ async def test_reading_many_stacks_is_no_lateness(monkeypatch):
         worker.patience = 1.0  # stopped: each is waited for
     async with running(watch, monkeypatch):
         for _ in range(60):
-            watch.clock.now += 0.5
-            await asyncio.sleep(0.002)
+            await watch.round(after=0.5)
     assert {index for index, _, urgent in watch.replaced if urgent} == {0, 1, 2, 3}
 
 

@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import contextmanager
 
@@ -51,6 +52,23 @@ class TestTake:
     def test_writes_the_number_of_this_process(self, path):
         PidFile(path).take()
         assert path.read_text() == f"{os.getpid()}\n"
+
+    def test_link_in_its_place_by_then_leads_nowhere(self, path, monkeypatch):
+        victim = path.with_name("victim")
+        victim.touch(0o600)
+        make = tempfile.mkstemp
+
+        def mkstemp(**options):
+            # Who owns the directory may do this at any moment, so also at this one.
+            descriptor, name = make(**options)
+            os.unlink(name)
+            os.symlink(victim, name)
+            return descriptor, name
+
+        monkeypatch.setattr(tempfile, "mkstemp", mkstemp)
+        PidFile(path).take()
+        assert stat.S_IMODE(victim.stat().st_mode) == 0o600
+        assert victim.read_text() == ""
 
     def test_everybody_may_read_it_whatever_the_umask(self, path):
         before = os.umask(0o077)

@@ -5,17 +5,23 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import stat
 import sys
 
 import pytest
 
-from gateway.errors import StartError
+from gateway.errors import ConfigError, StartError
 from gateway.process.service import Service
+from gateway.process.worker_sockets import WorkerSockets
 from gateway.settings import Settings, load
 
+from .fakes import LIMIT, until
 from .listening import connects, free_port, listener, short_path
 
 __all__ = ["short_path"]
+
+
+LINUX_ONLY = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a queue is shared")
 
 
 def loaded(directory, **values):
@@ -107,6 +113,31 @@ def test_a_socket_file_goes_with_the_service(serve, short_path):
     assert not short_path.exists()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_service_that_is_bound_before_it_is_opened_gives_its_socket_to_the_user(
+    tmp_path, short_path
+):
+    read = loaded(tmp_path, app="main:app", bind=[f"unix:{short_path}"], user="1234", group="1235")
+    service = Service(read.settings, read.origins, main=False)
+    service.bind()
+    assert (short_path.stat().st_uid, short_path.stat().st_gid) == (1234, 1235)
+    service.open()
+    service.close()
+
+
+@pytest.mark.parametrize("main", [True, False])
+def test_the_umask_of_somebody_elses_process_stays(tmp_path, main):
+    read = loaded(tmp_path, app="main:app", bind=["127.0.0.1:0"], umask="027")
+    before = os.umask(0o022)
+    try:
+        service = Service(read.settings, read.origins, main=main)
+        service.open()
+        service.close()
+        assert os.umask(0o022) == (0o027 if main else 0o022)
+    finally:
+        os.umask(before)
+
+
 # --- rebind --------------------------------------------------------------------------------------
 
 
@@ -185,6 +216,72 @@ def test_undoing_removes_the_socket_file_that_was_made(serve, tmp_path, short_pa
     service.rebind(changed(service, tmp_path, bind=[f"unix:{short_path}"])).finish(taken=False)
     assert not short_path.exists()
     assert accepts(port)
+
+
+def test_an_address_that_comes_has_the_new_permissions(serve, tmp_path, short_path):
+    service = serve(bind=[tcp(free_port())])
+    wanted = changed(service, tmp_path, bind=[f"unix:{short_path}"], uds_permissions="600")
+    service.rebind(wanted).finish(taken=True)
+    assert stat.S_IMODE(short_path.stat().st_mode) == 0o600
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_an_address_that_comes_belongs_to_the_new_user(serve, tmp_path, short_path):
+    service = serve(bind=[tcp(free_port())])
+    wanted = changed(service, tmp_path, bind=[f"unix:{short_path}"], user="1234", group="1235")
+    rebound = service.rebind(wanted)
+    assert (short_path.stat().st_uid, short_path.stat().st_gid) == (1234, 1235)
+    rebound.finish(taken=False)
+    assert service.identity is None
+
+
+def test_a_user_that_does_not_exist_changes_nothing(serve, tmp_path):
+    port = free_port()
+    service = serve(bind=[tcp(port)])
+    before, settings = list(service.bound), service.settings
+    with pytest.raises(ConfigError, match="nosuchuser"):
+        service.rebind(changed(service, tmp_path, bind=[tcp(port)], user="nosuchuser"))
+    assert (service.bound, service.settings) == (before, settings)
+
+
+def test_what_only_a_start_takes_over_is_named(serve, tmp_path, caplog):
+    bind = [tcp(free_port())]
+    service = serve(bind=bind, pid_file=str(tmp_path / "one"))
+    wanted = changed(
+        service,
+        tmp_path,
+        bind=bind,
+        pid_file=str(tmp_path / "two"),
+        hooks="myhooks",
+        health_bind=[tcp(free_port())],
+        reuse_port="true",
+        backlog="5",
+    )
+    for _ in range(2):  # the second HUP does not take them over either
+        service.rebind(wanted).finish(taken=True)
+    text = "not taken over by a reload: health-bind, hooks, pid-file, reuse-port\n"
+    assert [each.startswith(text) for each in caplog.messages] == [True, True]
+
+
+def test_where_nothing_of_that_changed_nothing_is_said(serve, tmp_path, caplog):
+    bind = [tcp(free_port())]
+    service = serve(bind=bind, pid_file=str(tmp_path / "one"), hooks="myhooks")
+    same = changed(
+        service, tmp_path, bind=bind, pid_file=str(tmp_path / "one"), hooks="myhooks", backlog="5"
+    )
+    service.rebind(same).finish(taken=True)
+    assert caplog.messages == []
+
+
+@LINUX_ONLY
+def test_reuse_port_stays_as_it_was_for_addresses_that_come(serve, tmp_path):
+    first, second = free_port(), free_port()
+    service = serve(bind=[tcp(first)])
+    wanted = changed(service, tmp_path, bind=[tcp(second)], reuse_port="true")
+    service.rebind(wanted).finish(taken=True)
+    (bound,) = service.bound
+    with bound.sibling() as sibling:
+        assert os.fstat(sibling.fileno()).st_ino == os.fstat(bound.socket.fileno()).st_ino
 
 
 # --- the terminal --------------------------------------------------------------------------------
@@ -287,3 +384,56 @@ def test_a_successor_gets_the_sockets_and_not_what_was_meant_for_this_process(
         os.waitpid(pid, 0)
     finally:
         service.close()
+
+
+@LINUX_ONLY
+def test_a_successor_gets_the_queues_of_workers(monkeypatch, tmp_path):
+    read = loaded(tmp_path, app="main:app", bind=["127.0.0.1:0"], reuse_port="true")
+    service = Service(read.settings, read.origins, main=True)
+    service.open()
+    sockets = WorkerSockets(lambda: service.bound, own=True)
+    inodes = [os.fstat(sockets.of(index)[0].fileno()).st_ino for index in (0, 1)]
+    code = (
+        "import os\n"
+        "from gateway.process.service import Service\n"
+        "from gateway.process.worker_sockets import WorkerSockets\n"
+        "from gateway.settings import Settings\n"
+        "service = Service(Settings(port=0, reuse_port=True), {'port': 'flag'}, main=True)\n"
+        "assert service.has_predecessor\n"
+        "service.open()\n"
+        "sockets = WorkerSockets(lambda: service.bound, own=True)\n"
+        "inodes = [os.fstat(sockets.of(index)[0].fileno()).st_ino for index in (0, 1)]\n"
+        f"assert inodes == {inodes}\n"
+        "service.ready('')\n"
+        "assert not service.has_predecessor\n"
+    )
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-c", code])
+    try:
+        pid = asyncio.run(asyncio.wait_for(service.succeeded(sockets.as_inherited()), 10))
+        assert pid is not None
+        service.give_way(pid)
+        assert os.waitpid(pid, 0)[1] == 0
+    finally:
+        sockets.keep(0)
+        service.close()
+
+
+def test_a_successor_that_does_not_serve_yet_ends_with_this_process(monkeypatch, tmp_path):
+    here = tmp_path / "here"
+    code = f"open({str(here)!r}, 'w').close(); import time; time.sleep(60)"
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-c", code])
+    read = loaded(tmp_path, app="main:app", bind=["127.0.0.1:0"])
+    service = Service(read.settings, read.origins, main=True)
+
+    async def scenario() -> None:
+        service.open()
+        succeeded = asyncio.ensure_future(service.succeeded())
+        await until(here.exists)
+        service.close()
+        assert await asyncio.wait_for(succeeded, LIMIT) is None
+
+    asyncio.run(scenario())
+
+
+def test_a_process_that_was_started_by_nobody_has_no_predecessor(serve):
+    assert not serve(bind=["127.0.0.1:0"]).has_predecessor

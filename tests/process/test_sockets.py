@@ -12,6 +12,8 @@ from contextlib import closing
 
 import pytest
 
+from gateway.process import sockets as sockets_module
+from gateway.process.inherit import InheritedSocket
 from gateway.process.port_owner import describe_port_owner
 from gateway.settings.bind import Bind
 
@@ -289,6 +291,44 @@ class TestUnix:
 
 
 class TestUnixPermissions:
+    def test_file_in_its_place_by_then_keeps_its_mode(self, short_path, monkeypatch):
+        victim = short_path.with_name("victim")
+        victim.touch(0o600)
+        give = os.chown
+
+        def chown(path, *args, **options):
+            # Who owns the directory may do this at any moment, so also at this one.
+            short_path.unlink()
+            short_path.symlink_to(victim)
+            give(path, *args, **options)
+
+        monkeypatch.setattr(os, "chown", chown)
+        with bound(unix("s"), owner=(os.geteuid(), os.getegid())):
+            assert short_path.is_symlink()
+        assert stat.S_IMODE(victim.stat().st_mode) == 0o600
+
+    def test_umask_is_what_it_was(self, short_path):
+        before = os.umask(0o027)
+        try:
+            with bound(unix("s")):
+                assert os.umask(0o027) == 0o027
+        finally:
+            os.umask(before)
+
+    def test_file_that_is_gone_already_is_no_fault(self, short_path, caplog, monkeypatch):
+        with bound(unix("s")) as [sock]:
+            # Somebody removes it after the last look.
+            monkeypatch.setattr(sockets_module, "file_identity", lambda name: sock._file)
+            short_path.unlink()
+        assert caplog.messages == []
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may remove any file")
+    def test_file_that_may_not_be_removed_is_told(self, short_path, caplog):
+        with bound(unix("s")):
+            short_path.parent.chmod(0o500)
+        short_path.parent.chmod(0o700)
+        assert caplog.messages == [f"unix:{short_path} stays: Permission denied"]
+
     def test_mode_is_as_asked_whatever_the_umask(self, short_path):
         before = os.umask(0o077)
         try:
@@ -378,6 +418,23 @@ def receivers(port, sockets, *, connections):
     return found
 
 
+def queue_of(sibling, sock):
+    """A socket and its sibling as a new binary inherits them: under numbers of its own."""
+    first = sock.as_inherited()
+    return [
+        InheritedSocket(os.dup(first.fd), f"127.0.0.1:{sock.port}", owned=True),
+        InheritedSocket(os.dup(sibling.fileno()), first.name, owned=True, queue=True),
+    ]
+
+
+def is_open(fd):
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
+
+
 class TestSiblings:
     @on_linux
     def test_connections_are_spread_over_all(self):
@@ -396,6 +453,50 @@ class TestSiblings:
             assert sibling.fileno() != sock.socket.fileno()
             assert sibling.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)
             assert len(receivers(sock.port, [sock.socket, sibling], connections=1)) == 1
+
+    @on_linux
+    def test_queue_of_a_former_gateway_goes_on_with_what_waits_in_it(self):
+        with bound(tcp(), reuse_port=True) as [old], old.sibling() as former:
+            told = queue_of(former, old)
+            with bound(tcp(port=old.port), inherited=told, reuse_port=True) as [new]:
+                # As the former gateway leaves: its descriptors go, the queue does not.
+                old.forget()
+                clients = [socket.create_connection(("127.0.0.1", new.port)) for _ in range(40)]
+                former.close()
+                with new.sibling() as sibling:
+                    count = sum(served(new.socket) for _ in range(40))
+                    assert 0 < count < 40  # or nothing waited there: 2 ** -39
+                    assert sum(served(sibling) for _ in range(40)) == 40 - count
+                for client in clients:
+                    client.close()
+
+    @on_linux
+    def test_further_ones_are_new(self):
+        with bound(tcp(), reuse_port=True) as [old], old.sibling() as former:
+            told = queue_of(former, old)
+            with bound(tcp(port=old.port), inherited=told, reuse_port=True) as [new]:
+                three = [former, new.sibling(), new.sibling()]
+                inodes = [os.fstat(each.fileno()).st_ino for each in three]
+                for each in three[1:]:
+                    each.close()
+        assert inodes[0] == inodes[1]
+        assert inodes[0] != inodes[2]
+
+    @on_linux
+    def test_queue_that_no_worker_takes_is_closed_when_the_former_gateway_leaves(self):
+        with bound(tcp(), reuse_port=True) as [old], old.sibling() as former:
+            told = queue_of(former, old)
+            with bound(tcp(port=old.port), inherited=told, reuse_port=True) as [new]:
+                os.fstat(told[1].fd)
+                new.take_over()
+                assert not is_open(told[1].fd)
+
+    @on_linux
+    def test_queue_of_an_address_that_left_is_closed(self):
+        with bound(tcp(), reuse_port=True) as [old], old.sibling() as former:
+            told = queue_of(former, old)[1:]
+            with bound(tcp(), inherited=told, reuse_port=True):
+                assert not is_open(told[0].fd)
 
     def test_without_reuse_port_it_is_the_same_queue(self):
         with bound(tcp()) as [sock], sock.sibling() as sibling:

@@ -14,9 +14,10 @@ import pytest
 
 from gateway.errors import ConfigError, GatewayError, StartError
 from gateway.process.launcher import Order
+from gateway.process.tasks import Tasks
 from gateway.process.template_launcher import TemplateLauncher
 
-from .fakes import LIMIT, on_loop, until
+from .fakes import LIMIT, on_loop, turns, until
 from .test_launcher import directory, get, listening, settings
 
 __all__ = ["directory", "listening"]
@@ -34,7 +35,10 @@ class Preloaded:
         self.workers = {}
         self.ends: list[tuple[int, int]] = []
         self.settings = settings(directory, preload="true", **values)
-        self.launcher = TemplateLauncher(self.settings, str(directory), self._ended)
+        self.listening = Tasks()
+        self.launcher = TemplateLauncher(
+            self.settings, str(directory), on_exit=self._ended, tasks=self.listening
+        )
         self._burials: set[asyncio.Task] = set()
         self._others = _children()
 
@@ -84,8 +88,18 @@ def _children() -> set[int]:
 
 
 def parent_of(pid: int) -> int:
-    stat = Path(f"/proc/{pid}/stat").read_text()
-    return int(stat.rpartition(")")[2].split()[1])
+    return int(_stat(pid)[1])
+
+
+async def stopped(pid: int) -> None:
+    """Stop a process, and return when it has."""
+    os.kill(pid, signal.SIGSTOP)
+    await until(lambda: _stat(pid)[0] == "T")
+
+
+def _stat(pid: int) -> list[str]:
+    """State, parent and so on, of proc_pid_stat(5)."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
 @asynccontextmanager
@@ -314,13 +328,12 @@ async def test_every_launch_under_way_fails_when_the_template_dies(directory, li
     async with a_template(directory) as preloaded:
         await preloaded.launcher.start()
         (template,) = preloaded.templates
-        os.kill(template, signal.SIGSTOP)
+        await stopped(template)
         launches = [
             asyncio.ensure_future(preloaded.launcher.launch(preloaded.order([listening])))
             for _ in range(3)
         ]
-        await asyncio.sleep(0)
-        await asyncio.sleep(0.01)
+        await turns()
         launches[0].cancel()  # a roll that was given up
         os.kill(template, signal.SIGKILL)
         results = await asyncio.wait_for(asyncio.gather(*launches, return_exceptions=True), LIMIT)
@@ -333,9 +346,9 @@ async def test_a_worker_nobody_waits_for_any_more_is_ended(directory, listening)
     async with a_template(directory) as preloaded:
         await preloaded.launcher.start()
         (template,) = preloaded.templates
-        os.kill(template, signal.SIGSTOP)
+        await stopped(template)
         launch = asyncio.ensure_future(preloaded.launcher.launch(preloaded.order([listening])))
-        await asyncio.sleep(0.01)
+        await turns()
         launch.cancel()
         await asyncio.gather(launch, return_exceptions=True)
         os.kill(template, signal.SIGCONT)

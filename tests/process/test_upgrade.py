@@ -9,10 +9,12 @@ import signal
 import socket
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from gateway.errors import StartError
+from gateway.process import upgrade as upgrade_module
 from gateway.process.inherit import InheritedSocket
 from gateway.process.upgrade import Predecessor, Upgrade
 
@@ -43,6 +45,7 @@ def begin(monkeypatch, tmp_path):
 
     yield begin
     for upgrade in begun:
+        upgrade.close()
         with suppress(ProcessLookupError, ChildProcessError):
             os.kill(upgrade.pid, signal.SIGKILL)
             os.waitpid(upgrade.pid, 0)
@@ -55,6 +58,11 @@ def has_ended(pid: int) -> bool:
     except ProcessLookupError:
         return True
     return False
+
+
+def state_of(pid: int) -> str:
+    """The letter of proc_pid_stat(5): R runs, S waits."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 @on_loop
@@ -74,7 +82,8 @@ async def test_a_process_that_dies_does_not_serve(begin):
 async def test_a_process_that_dies_is_reaped(begin):
     upgrade = begin("raise SystemExit(3)")
     await upgrade.is_ready()
-    await until(lambda: has_ended(upgrade.pid), "what is left is a zombie")
+    await asyncio.wait_for(upgrade.gone(), LIMIT)
+    assert has_ended(upgrade.pid)
 
 
 @on_loop
@@ -97,10 +106,72 @@ async def test_waiting_can_be_given_up_and_the_process_told(begin):
     ready.cancel()
     with pytest.raises(asyncio.CancelledError):
         await ready
-    upgrade.cancel()
+    assert upgrade.cancel()
     _, status = await asyncio.to_thread(os.waitpid, upgrade.pid, 0)
     assert os.waitstatus_to_exitcode(status) == -signal.SIGTERM
-    upgrade.cancel()  # gone already: nothing happens
+    assert upgrade.cancel()  # gone already: nothing happens
+
+
+@on_loop
+async def test_one_that_is_canceled_leaves_no_zombie(begin):
+    upgrade = begin("import sys; sys.stdin.read(); import time; time.sleep(60)")
+    assert upgrade.cancel()
+    await asyncio.wait_for(upgrade.gone(), LIMIT)
+    assert has_ended(upgrade.pid)
+
+
+@on_loop
+async def test_one_that_does_not_listen_to_its_cancellation_is_killed(begin, monkeypatch, tmp_path):
+    monkeypatch.setattr(upgrade_module, "_PATIENCE", 0.05)
+    deaf = tmp_path / "deaf"
+    upgrade = begin(
+        "import pathlib, signal, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        f"pathlib.Path({str(deaf)!r}).touch()\n"
+        "time.sleep(60)"
+    )
+    await until(deaf.exists)
+    assert upgrade.cancel()
+    await asyncio.wait_for(upgrade.gone(), LIMIT)
+    assert has_ended(upgrade.pid)
+
+
+@on_loop
+async def test_one_that_serves_cannot_be_canceled_any_more(begin, tmp_path):
+    said = tmp_path / "said"
+    upgrade = begin(
+        f"{FIND}predecessor.give_way()\n"
+        f"import pathlib; pathlib.Path({str(said)!r}).touch()\n"
+        "import time; time.sleep(60)"
+    )
+    await until(said.exists)  # and nobody has read it yet
+    assert not upgrade.cancel()
+    assert upgrade.serves
+    assert not upgrade.canceled
+    assert not has_ended(upgrade.pid)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="states are read from /proc")
+@on_loop
+async def test_a_new_process_waits_until_the_old_one_has_told_others(begin, tmp_path):
+    went_on = tmp_path / "went on"
+    upgrade = begin(
+        f"{FIND}predecessor.give_way(patience=60)\n"
+        f"import pathlib; pathlib.Path({str(went_on)!r}).touch()"
+    )
+    assert await asyncio.wait_for(upgrade.is_ready(), LIMIT) is True
+    await until(lambda: state_of(upgrade.pid) == "S", "it waits")
+    assert not went_on.exists()
+    upgrade.close()
+    await until(went_on.exists)
+
+
+def test_a_new_process_does_not_wait_for_ever(pipe):
+    _, writer = pipe
+    found = Predecessor.find({VARIABLE: json.dumps({"pipe": writer, "sockets": []})})
+    found.give_way(patience=0.01)
+    with pytest.raises(OSError):
+        os.fstat(writer)
 
 
 @on_loop

@@ -228,20 +228,22 @@ async def test_a_worker_that_does_not_end_within_its_limit_is_killed(monkeypatch
         worker.stop(limit=0.05, alone=False)
         await played.is_signaled(signal.SIGKILL)
         assert loop.time() - before >= 0.07
-        assert caplog.messages == [f"worker 5 (pid {worker.pid}) did not end within 0.05 s, killed"]
+        assert caplog.messages == [f"worker 5 (pid {worker.pid}) did not end within 0.07 s, killed"]
 
 
 @on_loop
 async def test_a_worker_that_has_ended_is_not_killed(monkeypatch, caplog):
     monkeypatch.setattr(worker_process, "_GRACE", 0.01)
-    async with a_worker() as (worker, played, _):
+    async with a_worker() as (worker, played, _), a_worker() as (other, stays, _):
         await played.serves()
+        await stays.serves()
         worker.stop(limit=0, alone=False)
+        other.stop(limit=0, alone=False)
         played.end()
         await worker.gone()
-        await asyncio.sleep(0.02)
+        await stays.is_signaled(signal.SIGKILL)  # which was due after this one's
         assert played.signals == []
-        assert caplog.messages == []
+        assert [str(other.pid) in each for each in caplog.messages] == [True]
 
 
 @on_loop
