@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
-from gateway.errors import StartError
+from gateway.errors import ConfigError, StartError
 from gateway.exchange import Handler
 from gateway.importer import explain, import_app, import_object
 from gateway.importer.static_files import with_static_files
@@ -19,7 +19,11 @@ from gateway.interfaces.detect import Interface, detect
 from gateway.interfaces.lifespan import Lifespan
 from gateway.interfaces.wsgi import WsgiInterface
 from gateway.log import TRACE
+from gateway.settings.mounts import Codec as CodecName
 from gateway.settings.mounts import Middleware, Mount
+from gateway.websocket.codec import Codec
+from gateway.websocket.frames import FrameCodec
+from gateway.websocket.session import SessionOptions
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -38,13 +42,20 @@ class Application:
     """
 
     def __init__(
-        self, app: object, interface: Interface, mount: Mount, *, multiprocess: bool = False
+        self,
+        app: object,
+        interface: Interface,
+        mount: Mount,
+        *,
+        development: bool = False,
+        multiprocess: bool = False,
     ) -> None:
         self.app = app
         self.interface = interface
         self.keys: list[str] = []
         self.lifespan: Lifespan | None = None
         self._mode = mount.lifespan
+        self._development = development
         self._multiprocess = multiprocess
         self._asgi3: Asgi3Application | None = None
         self._doors: dict[object, _Door] = {}  # by the options that mounts may vary
@@ -55,12 +66,18 @@ class Application:
         return ", ".join(self.keys)
 
     def add(self, mount: Mount) -> None:
-        """Note another mount. Raises `StartError` where the two cannot be one application."""
+        """Note another mount.
+
+        Raises `StartError` where the two cannot be one application, and `ConfigError` where a
+        library is missing that the mount asks for.
+        """
         if mount.lifespan != self._mode:
             raise StartError(
                 f"the same application is mounted at {self.name}, with lifespan = {self._mode!r}\n"
                 "  an application has one lifespan; say the same in both mounts"
             )
+        if self.interface != "wsgi":
+            self._sessions(mount)
         self.keys.append(mount.key)
 
     def open(self, mount: Mount, loop: asyncio.AbstractEventLoop) -> Handler:
@@ -68,7 +85,7 @@ class Application:
         if self.interface == "wsgi":
             options: object = (mount.threads, mount.thread_queue)
         else:
-            options = mount.reset_contextvars
+            options = (mount.reset_contextvars, self._sessions(mount), mount.ws_origins)
         door = self._doors.get(options)
         if door is None:
             door = self._doors[options] = self._open(mount, loop)
@@ -99,6 +116,26 @@ class Application:
             state=self.lifespan.state,
             version=version,
             reset_contextvars=mount.reset_contextvars,
+            sessions=self._sessions(mount),
+            origins=mount.ws_origins,
+        )
+
+    def _sessions(self, mount: Mount) -> SessionOptions | None:
+        """How WebSockets of `mount` behave; None where it has none. Raises `ConfigError`."""
+        if mount.ws == "none":
+            return None
+        return SessionOptions(
+            codec=_codec(mount.ws),
+            max_size=mount.ws_max_size,
+            max_queue=mount.ws_max_queue,
+            ping_interval=mount.ws_ping_interval,
+            ping_timeout=mount.ws_ping_timeout,
+            lifetime=mount.ws_max_lifetime,
+            handshake_timeout=mount.ws_handshake_timeout,
+            deflate=mount.ws_per_message_deflate,
+            # Browsers' libraries take both for "connect again"; a proxy, a page, or a developer
+            # reads in 1012 that the service restarts (RFC 6455 registry), in 1001 that it leaves.
+            shutdown_code=1001 if self._development else 1012,
         )
 
     def running(self) -> int:
@@ -125,7 +162,8 @@ class Application:
 class Applications:
     """What was imported so far: the same object with the same middleware is one application.
 
-    development: Django's static files are served in front of it, as its runserver does.
+    development: Django's static files are served in front of it, as its runserver does, and
+        WebSockets are told at the end that the server goes away, not that it restarts.
     multiprocess: other processes serve the same applications.
     """
 
@@ -136,7 +174,7 @@ class Applications:
         self._known: dict[object, Application] = {}
 
     def load(self, mount: Mount) -> Application:
-        """The application of `mount`. Raises `StartError`."""
+        """The application of `mount`. Raises `StartError` and, for a library, `ConfigError`."""
         app = self._object(mount)
         stack = tuple((each.use, repr(each.options)) for each in mount.middleware)
         interface = detect(app) if mount.interface == "auto" else mount.interface
@@ -147,7 +185,11 @@ class Applications:
             for each in reversed(mount.middleware):
                 wrapped, interface = _wrap(each, wrapped, interface)
             application = self._known[key] = Application(
-                wrapped, interface, mount, multiprocess=self._multiprocess
+                wrapped,
+                interface,
+                mount,
+                development=self._development,
+                multiprocess=self._multiprocess,
             )
         application.add(mount)
         return application
@@ -163,6 +205,22 @@ class Applications:
         if app not in self._made:
             self._made[app] = _made(app)
         return self._made[app]
+
+
+def _codec(name: CodecName) -> type[Codec]:
+    """The codec that `ws` names; auto is gateway's own. Raises `ConfigError`."""
+    if name == "auto":
+        return FrameCodec
+    try:
+        if name == "websockets":
+            from gateway.websocket.codec_websockets import WebsocketsCodec
+
+            return WebsocketsCodec
+        from gateway.websocket.codec_wsproto import WsprotoCodec
+
+        return WsprotoCodec
+    except ImportError as error:
+        raise ConfigError(f"ws = {name}: {error}\n  pip install {name}, or use --ws auto") from None
 
 
 def _made(factory: object) -> object:

@@ -385,9 +385,10 @@ class Exchange:
         """
         if self.finished or self.status is not None:
             self._refuse_late("the response was started already")
-        headers = checked(headers)
+        fields = normalized(headers)
+        self.own_fields = fields.own
         self.status = status
-        self.response_headers = headers
+        self.response_headers = headers = fields.kept
         self.body_complete = False
         self.wire.open_tunnel(status, headers)
 

@@ -133,6 +133,17 @@ def _build(settings):
         ("--h11-max-incomplete-event-size 9000", "limit_head_size", 9000),
         ("--reset-contextvars", "reset_contextvars", True),
         ("--factory", "factory", True),
+        ("--ws wsproto", "ws", "wsproto"),
+        ("--ws websockets-sansio", "ws", "websockets"),
+        ("--ws none", "ws", "none"),
+        ("--ws-max-size 1024", "ws_max_size", 1024),
+        ("--ws-max-queue 5", "ws_max_queue", 5),
+        ("--ws-ping-interval 3.5", "ws_ping_interval", 3.5),
+        ("--ws-ping-timeout 7", "ws_ping_timeout", 7.0),
+        ("--ws-per-message-deflate false", "ws_per_message_deflate", False),
+        ("--ws-per-message-deflate=0", "ws_per_message_deflate", False),
+        ("--ws-per-message-deflate True", "ws_per_message_deflate", True),
+        ("--ws-per-message-deflate", "ws_per_message_deflate", True),
     ],
 )
 @pytest.mark.parametrize("first", [True, False], ids=["app first", "app last"])
@@ -159,7 +170,7 @@ def test_every_flag_of_uvicorn_is_known_or_refused_by_name():
     assert theirs - ours - ABSENT_FLAGS - {"--version"} == set()
 
 
-@pytest.mark.parametrize("words", ["--ssl-keyfile=x", "--ws wsproto", "--http2"])
+@pytest.mark.parametrize("words", ["--ssl-keyfile=x", "--ssl-version 2", "--http2"])
 def test_a_flag_of_uvicorns_that_is_missing_here_is_named(refused, words):
     flag = re.split("[ =]", words)[0]
 
@@ -208,6 +219,9 @@ def test_a_flag_of_uvicorns_that_is_missing_here_is_named(refused, words):
         ("--access-logfile -", "access_log_file", None),
         ("--pythonpath .", "app_dir", "."),
         ("--asgi-loop uvloop", "loop", "uvloop"),
+        ("--websocket-ping-interval 5", "ws_ping_interval", 5.0),
+        ("--ping-interval 5 --ping-timeout 9", "ws_ping_timeout", 9.0),
+        ("--websocket-max-message-size 64k", "ws_max_size", 65536),
     ],
 )
 def test_gunicorns_hypercorns_and_granians_names(served, words, name, value):

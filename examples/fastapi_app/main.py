@@ -32,6 +32,8 @@ from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, Field
 
+from . import chat
+
 HERE = Path(__file__).parent
 PAGE = Template((HERE / "page.html").read_text(encoding="utf-8"))
 MAX_UPLOAD = 10 * 1024 * 1024  # bytes
@@ -79,16 +81,17 @@ class Store:
 
 class State(TypedDict):
     store: Store
+    room: chat.Room
 
 
 @asynccontextmanager
 async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
     """Runs once per process: to the ``yield`` before the first request, the rest after the last.
 
-    The server hands what is yielded to each request as ``request.state``.
+    The server hands what is yielded to each request as ``request.state``, to a WebSocket as well.
     """
     store = Store(since=datetime.now(UTC))
-    yield {"store": store}
+    yield {"store": store, "room": chat.Room()}
     store.notes.clear()
 
 
@@ -103,6 +106,7 @@ StoreDep = Annotated[Store, Depends(get_store)]
 app = FastAPIOffline(title="Notes", version="1.0", lifespan=lifespan, redoc_url=None)
 app.docs_url = "/docs"
 app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
+app.include_router(chat.router)
 
 
 @app.get("/", response_class=HTMLResponse, include_in_schema=False)

@@ -17,7 +17,7 @@ import click
 from gateway import __version__
 from gateway.cli.help import print_help
 from gateway.settings.declare import Field
-from gateway.settings.kinds import Flag, suggest
+from gateway.settings.kinds import Flag, Invalid, suggest
 from gateway.settings.model import SETTINGS
 from gateway.settings.texts import complete
 
@@ -32,6 +32,14 @@ ACTIONS: Final[Mapping[str, Action]] = {
     "routes": "routes",
     "config": "config",
 }
+
+_SWITCHES: Final = frozenset(
+    f"--{name}"
+    for each in SETTINGS.values()
+    if isinstance(each.kind, Flag) and each.default
+    for name in (each.key, *each.setting.aliases)
+)
+"""What is on by default, so that a word behind it can mean something."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +62,32 @@ def parse(argv: Sequence[str]) -> CommandLine | int:
 
     Raises `click.UsageError`.
     """
-    result: object = _COMMAND.main(list(argv), prog_name="gateway", standalone_mode=False)
+    result: object = _COMMAND.main(_switched(argv), prog_name="gateway", standalone_mode=False)
     return result if isinstance(result, CommandLine) else int(str(result or 0))
+
+
+def _switched(argv: Sequence[str]) -> list[str]:
+    """``--access-log false`` and ``--access-log=false`` as ``--no-access-log``, and so on.
+
+    uvicorn's ws-per-message-deflate takes such a word, and none of them can be an application.
+    """
+    words: list[str] = []
+    for word in argv:
+        flag, _, value = word.partition("=")
+        if flag in _SWITCHES and (on := _is_on(value)) is not None:
+            words.append(flag if on else f"--no-{flag[2:]}")
+        elif words and words[-1] in _SWITCHES and (on := _is_on(word)) is not None:
+            words.append(words.pop() if on else f"--no-{words.pop()[2:]}")
+        else:
+            words.append(word)
+    return words
+
+
+def _is_on(word: str) -> bool | None:
+    try:
+        return bool(Flag().read(word))
+    except Invalid:
+        return None
 
 
 def _command_line(**given: object) -> CommandLine:

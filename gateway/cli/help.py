@@ -49,8 +49,9 @@ def print_help(*, everything: bool) -> None:
             and not each.python_only
             and (everything or each.setting.common)
         ]
-        with formatter.section(group):
-            formatter.write_dl(rows, col_max=_FLAGS_WIDTH)
+        if rows:
+            with formatter.section(group):
+                formatter.write_dl(rows, col_max=_FLAGS_WIDTH)
     with formatter.section("General"):
         formatter.write_dl(_OTHERS, col_max=_FLAGS_WIDTH)
     click.echo(f"{_HEAD}\n{formatter.getvalue()}", nl=False)

@@ -1,17 +1,34 @@
-"""What applications put into ASGI messages, and raise, made plain."""
+"""ASGI's types, and what applications put into messages, and raise, made plain."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import stat
-from collections.abc import Iterable
-from typing import BinaryIO, cast
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any, BinaryIO, TypeAlias, cast
 
 from gateway.exchange import ClientGone, ResponseError
 from gateway.head import Headers
 
-__all__ = ["as_bytes", "as_headers", "is_disconnect", "open_regular"]
+__all__ = [
+    "Asgi3Application",
+    "Message",
+    "Receive",
+    "Scope",
+    "Send",
+    "as_bytes",
+    "as_headers",
+    "is_disconnect",
+    "open_regular",
+]
+
+# The ASGI spec types values as "object or bytes or int …" per key; Any is what it means.
+Scope: TypeAlias = "MutableMapping[str, Any]"
+Message: TypeAlias = "MutableMapping[str, Any]"
+Receive: TypeAlias = "Callable[[], Awaitable[Message]]"
+Send: TypeAlias = "Callable[[Message], Awaitable[None]]"
+Asgi3Application: TypeAlias = "Callable[[Scope, Receive, Send], Awaitable[None]]"
 
 
 def open_regular(path: str) -> BinaryIO:

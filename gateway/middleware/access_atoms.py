@@ -14,13 +14,13 @@ from http import HTTPStatus
 from json.encoder import encode_basestring_ascii
 from os import getpid
 from time import gmtime, localtime, monotonic, strftime, time
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from gateway.exchange import Exchange
 from gateway.head import Headers, address_text
 from gateway.log import escape
 
-__all__ = ["ATOMS", "Atom", "Kind", "final_status", "find_atom", "namespace"]
+__all__ = ["ATOMS", "Atom", "Kind", "final_status", "find_atom", "messages", "namespace"]
 
 
 class Kind(Enum):
@@ -61,8 +61,8 @@ ATOMS: Final[dict[str, Atom]] = {
     "s": Atom(_NUMBER, "status", "status; 499: client gone before it, 444: cut before it"),
     "status": Atom(_OURS, "status_texts.get(status) or str(status)", "status with its phrase"),
     "b": Atom(_OURS, "exchange.sent or '-'", "response body in bytes, - for none"),
-    "B": Atom(_NUMBER, "exchange.sent", "response body in bytes"),
-    "I": Atom(_NUMBER, "exchange.received", "request body in bytes"),
+    "B": Atom(_NUMBER, "exchange.sent", "response body, or all a WebSocket sent, in bytes"),
+    "I": Atom(_NUMBER, "exchange.received", "request body, or all a WebSocket received, in bytes"),
     "f": Atom(_MAYBE, "field(head.headers, b'referer')", "Referer"),
     "a": Atom(_MAYBE, "field(head.headers, b'user-agent')", "User-Agent"),
     "T": Atom(_NUMBER, "int(elapsed)", "time taken in seconds"),
@@ -79,6 +79,13 @@ ATOMS: Final[dict[str, Atom]] = {
         "', client gone' if exchange.gone else ', cut' if exchange.cut else ''",
         "said if it was not sent whole",
     ),
+    "ws": Atom(
+        _OURS,
+        "websocket_text(exchange) if exchange.tunnel else ''",
+        "messages and bytes both ways, of a WebSocket only",
+    ),
+    "ws_in": Atom(_OURS, "messages(exchange, '-')[0]", "messages received of a WebSocket"),
+    "ws_out": Atom(_OURS, "messages(exchange, '-')[1]", "messages sent of a WebSocket"),
     "color": Atom(_OURS, "color(status)", "start of the status's color, if colors are on"),
     "plain": Atom(_OURS, "plain", "end of the color"),
 }
@@ -140,6 +147,7 @@ def namespace(*, color: bool) -> dict[str, object]:
         "final_status": final_status,
         "getpid": getpid,
         "local_time": _each_second(_local_time),
+        "messages": messages,
         "monotonic": monotonic,
         "plain": "\x1b[0m" if color else "",
         "queue_milliseconds": _queue_milliseconds,
@@ -148,6 +156,7 @@ def namespace(*, color: bool) -> dict[str, object]:
         "status_texts": _STATUS_TEXTS,
         "text": _text,
         "utc_time": _each_second(_utc_time),
+        "websocket_text": _websocket_text,
         "worker": index if index.isdecimal() else "-",
     }
 
@@ -155,6 +164,25 @@ def namespace(*, color: bool) -> dict[str, object]:
 def final_status(exchange: Exchange) -> int:
     """The status for the log: the one sent, else nginx's 499 (client gone) or 444 (cut by us)."""
     return exchange.status or (499 if exchange.disconnected else 444)
+
+
+_T = TypeVar("_T")
+
+
+def messages(exchange: Exchange, none: _T) -> tuple[int | _T, int | _T]:
+    """Messages received and sent; `none` twice unless the exchange became a WebSocket."""
+    tunnel = exchange.tunnel
+    # One that was refused has a status of its own; 200 is the 101 of HTTP/2 (RFC 8441).
+    if tunnel is None or exchange.status not in (101, 200):
+        return none, none
+    return tunnel.messages_received, tunnel.messages_sent
+
+
+def _websocket_text(exchange: Exchange) -> str:
+    received, sent = messages(exchange, None)
+    if received is None:
+        return ""
+    return f", in {received}/{exchange.received}B, out {sent}/{exchange.sent}B"
 
 
 def _field(headers: Headers, name: bytes) -> str | None:

@@ -24,10 +24,10 @@ __all__ = ["PRESETS", "LineFormat", "compile_format"]
 LineFormat: TypeAlias = "Callable[[Exchange], str]"
 
 PRESETS: Final[dict[str, str]] = {
-    "default": '%(addr)s - "%(r)s" %(status)s %(B)sB %(ms).1fms%(gone)s',
+    "default": '%(addr)s - "%(r)s" %(status)s %(B)sB %(ms).1fms%(ws)s%(gone)s',
     "common": '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s',
     "combined": '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"',
-    "dev": "%(color)s%(s)s%(plain)s %(m)s %(target)s %(B)sB %(ms).1fms%(gone)s",
+    "dev": "%(color)s%(s)s%(plain)s %(m)s %(target)s %(B)sB %(ms).1fms%(ws)s%(gone)s",
 }
 """Formats with names; the fifth, "json", is one JSON object per line."""
 
@@ -49,6 +49,8 @@ _JSON_NUMBERS: Final = {
     "bytes": ("%d", "exchange.sent"),
     "bytes_in": ("%d", "exchange.received"),
     "duration_ms": ("%.3f", "elapsed * 1e3"),
+    "messages_in": ("%s", "messages(exchange, 'null')[0]"),
+    "messages_out": ("%s", "messages(exchange, 'null')[1]"),
     "queue_ms": ("%s", "queue_milliseconds(exchange)"),
     "worker": ("%s", "'null' if worker == '-' else worker"),
     "client_gone": ("%s", "'true' if exchange.gone else 'false'"),

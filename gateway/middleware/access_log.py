@@ -10,7 +10,7 @@ from typing import Final
 from gateway.exchange import Exchange, Handler
 from gateway.head import address_text
 from gateway.log import escape
-from gateway.middleware.access_atoms import final_status
+from gateway.middleware.access_atoms import final_status, messages
 from gateway.middleware.access_format import compile_format
 
 __all__ = ["access_log", "access_records"]
@@ -56,7 +56,8 @@ def access_records(
     """As `access_log`, through `logging`: for a user's own configuration of ``gateway.access``.
 
     Each record has ``method``, ``path`` (with the query), ``status``, ``duration_ms``, ``bytes``,
-    ``client`` and ``mount`` as attributes. With the default format its message and arguments are
+    ``bytes_in``, ``messages_in`` and ``messages_out`` (of a WebSocket, else None), ``client`` and
+    ``mount`` as attributes. With the default format its message and arguments are
     uvicorn's (client, method, path, version, status), so that ``uvicorn.logging.AccessFormatter``
     and filters written for it work; with any other the message is the line.
     An exception that leaves a filter or handler is reported and stays away from the request.
@@ -70,12 +71,16 @@ def access_records(
         status = final_status(exchange)
         client = escape(address_text(head.client))
         path = escape(head.target.decode("latin-1"))
+        messages_in, messages_out = messages(exchange, None)
         facts = {
             "method": head.method,
             "path": path,
             "status": status,
             "duration_ms": round((monotonic() - exchange.started_at) * 1e3, 3),
             "bytes": exchange.sent,
+            "bytes_in": exchange.received,
+            "messages_in": messages_in,
+            "messages_out": messages_out,
             "client": client,
             "mount": head.mount,
         }

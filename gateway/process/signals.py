@@ -64,8 +64,8 @@ def on_signals(
         loop.call_soon_threadsafe(others[signal.Signals(number)])
 
     def end_by_force() -> None:
-        # Written in C and in a thread of its own: a blocked loop, or a regular expression that keeps
-        # the interpreter lock, cannot hold it up; and the stacks tell which.
+        # In C, in a thread of its own: neither a blocked loop nor a regular expression that keeps
+        # the interpreter lock can hold it up; and the stacks tell which it was.
         faulthandler.dump_traceback_later(_NOW, exit=True)
 
     # Not SIG_IGN where nothing is to be done: programs that an application starts would inherit it.

@@ -47,12 +47,15 @@ class Succession:
             await upgrade.is_ready()
         except asyncio.CancelledError:
             if upgrade.cancel():
+                logger.warning("the new binary (pid %d) is given up", upgrade.pid)
                 self._bury(upgrade)
                 raise
         if upgrade.serves:
             logger.info("the new binary (pid %d) serves; leaving", upgrade.pid)
             return upgrade.pid
-        if not upgrade.canceled:
+        if upgrade.canceled:
+            logger.warning("the new binary (pid %d) was given up", upgrade.pid)
+        else:
             logger.error("the new binary (pid %d) did not come up; this one goes on", upgrade.pid)
         await asyncio.shield(self._bury(upgrade))
         return None

@@ -203,7 +203,7 @@ class Http1Connection(asyncio.Protocol):
         elif self._lingering:
             self.deadline = self._context.clock.now + _LINGER
         elif self.exchange is not None:
-            if self._body is None and self.exchange.tunnel is None:
+            if self._body is None and (self.exchange.tunnel is None or self._is_awaited()):
                 self.deadline = NEVER
             self.exchange.set_writable(True)
         else:
@@ -334,6 +334,10 @@ class Http1Connection(asyncio.Protocol):
     def _await_peer(self) -> None:
         self._unsent = self._writer.unsent()
         self.deadline = self._context.clock.now + self._context.write_timeout
+
+    def _is_awaited(self) -> bool:
+        """The deadline is that of `_await_peer`, not one that a tunnel has asked for."""
+        return self._unsent != sys.maxsize
 
     def _peer_reads(self) -> bool:
         """Give a peer that has taken something since its deadline was set another one."""
@@ -472,13 +476,17 @@ class Http1Connection(asyncio.Protocol):
         self._keep_alive = False
         self._tunnel = True
         self._unread = 0
-        self._writer.tunnel(status, headers, b"connection: upgrade\r\nupgrade: %b\r\n" % name)
+        if self.deadline == NEVER:
+            self._unsent = sys.maxsize
+        framing = b"connection: upgrade\r\nupgrade: %b\r\n" % name
+        self._writer.tunnel(status, headers, exchange.own_fields, framing)
         if self._input and not self._in_process:
             data, self._input = self._input, b""
             self._process(data)
         self._resume_reading()
 
     def set_deadline(self, seconds: float | None) -> None:
+        self._unsent = sys.maxsize
         if seconds is None:
             self.deadline = NEVER
         else:
@@ -535,8 +543,9 @@ class Http1Connection(asyncio.Protocol):
         """Request and response are over: go on, or close."""
         self.exchange = None
         if not self._keep_alive:
-            # Bytes may have come behind the request, in `_input` or in the hands of `_process`.
-            if self._input or self._in_process:
+            # Bytes may have come behind the request, in `_input` or in the hands of `_process`, or
+            # be coming: who speaks in a tunnel does not wait for answers.
+            if self._input or self._in_process or self._tunnel:
                 self._close_gently()
             else:
                 self._transport.close()
@@ -584,7 +593,10 @@ class Http1Connection(asyncio.Protocol):
         elif exchange is None:
             self._refuse(BadRequest(408, "the request head took too long"))
         elif exchange.tunnel is not None and not exchange.finished:
-            exchange.tunnel.on_deadline()
+            if not self._is_awaited():
+                exchange.tunnel.on_deadline()
+            elif not self._peer_reads():
+                self.cut()
         elif exchange.finished:
             self._close_gently()
         elif exchange.expecting:

@@ -234,7 +234,7 @@ def _is_host(host: bytes) -> bool:
 
 
 def _protocol(upgrade: bytes) -> bytes:
-    """The protocol that an Upgrade field asks for, which may name several (RFC 9110, section 7.8)."""
+    """The protocol an Upgrade field asks for, which may name several (RFC 9110, section 7.8)."""
     names = [name.strip(b" \t") for name in upgrade.split(b",")]
     if not all(map(_PROTOCOL.fullmatch, names)):
         raise BadRequest(400, "Upgrade is not a list of protocols")

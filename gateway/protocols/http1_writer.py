@@ -69,10 +69,13 @@ class ResponseWriter:
             self._transport.write(head)
             self._transport.write(data)
 
-    def tunnel(self, status: int, headers: Headers, framing: bytes) -> None:
+    def tunnel(
+        self, status: int, headers: Headers, own_fields: tuple[bytes, ...], framing: bytes
+    ) -> None:
         """Write a head that no body follows; `data` then goes out as it is."""
         self._chunked = False
-        self._transport.write(self._encoder.head(status, headers, ()) + framing + b"\r\n")
+        head = self._encoder.head(status, headers, own_fields)
+        self._transport.write(head + framing + b"\r\n")
 
     def data(self, data: bytes, more: bool) -> None:
         """Write body bytes; ``more`` False ends the body."""

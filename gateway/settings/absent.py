@@ -10,8 +10,7 @@ __all__ = ["ABSENT_FLAGS", "is_absent", "refusal"]
 
 _NAMES: Final = frozenset(
     """
-    http2 ws ws-max-size ws-max-queue ws-ping-interval ws-ping-timeout ws-per-message-deflate
-    ssl-keyfile ssl-certfile ssl-keyfile-password ssl-version ssl-cert-reqs ssl-ca-certs
+    http2 ssl-keyfile ssl-certfile ssl-keyfile-password ssl-version ssl-cert-reqs ssl-ca-certs
     ssl-ciphers ssl-context-factory
     """.split()
 )

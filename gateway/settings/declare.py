@@ -14,12 +14,11 @@ from dataclasses import dataclass, field
 from typing import Annotated, Final, Literal, TypeAlias
 
 from gateway.settings.kinds import Choice, Flag, Integer, Invalid, Kind, PythonOnly, Text, written
-from gateway.settings.quantities import Duration, Size
+from gateway.settings.quantities import Duration
 
-__all__ = ["INHERITED", "Bytes", "Field", "Inherited", "Seconds", "Setting", "declared"]
+__all__ = ["INHERITED", "Field", "Inherited", "Seconds", "Setting", "declared"]
 
 Seconds: TypeAlias = Annotated[float, Duration()]
-Bytes: TypeAlias = Annotated[int, Size()]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

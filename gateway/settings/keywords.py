@@ -63,6 +63,15 @@ class Keywords(TypedDict, total=False):
     limit_concurrency: int | None
     limit_head_size: int | str | None
     limit_headers: int | None
+    ws: Literal["auto", "websockets", "wsproto", "none", "websockets-sansio"] | None
+    ws_max_size: int | str | None
+    ws_max_queue: int | None
+    ws_ping_interval: float | str | None
+    ws_ping_timeout: float | str | None
+    ws_per_message_deflate: bool | None
+    ws_handshake_timeout: float | str | None
+    ws_max_lifetime: float | str | None
+    ws_origins: str | Sequence[str] | None
     log_level: str | int | None
     access_log: bool | None
     access_log_format: str | None

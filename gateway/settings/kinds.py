@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from types import MappingProxyType
 from typing import ClassVar, Final
 
 __all__ = [
@@ -154,21 +155,31 @@ class Flag(Kind):
 
 
 class Choice(Kind):
-    def __init__(self, options: tuple[str, ...]) -> None:
+    """One of some words.
+
+    spellings: other servers' words, and which of `options` they mean.
+    """
+
+    def __init__(
+        self, options: tuple[str, ...], spellings: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self.options = options
+        self.spellings = spellings
         self.metavar = "|".join(options)
-        self.python = f"Literal[{', '.join(map(json.dumps, options))}]"
+        self.python = f"Literal[{', '.join(map(json.dumps, (*options, *spellings)))}]"
 
     def read(self, value: object) -> object:
         if value in self.options:
             return value
+        if isinstance(value, str) and value in self.spellings:
+            return self.spellings[value]
         raise Invalid(
             f"one of {', '.join(self.options)}",
             suggest(value, self.options) if isinstance(value, str) else "",
         )
 
     def schema(self) -> Schema:
-        return {"enum": list(self.options)}
+        return {"enum": [*self.options, *self.spellings]}
 
 
 class PythonOnly(Kind):

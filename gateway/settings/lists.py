@@ -11,8 +11,9 @@ from typing import Final
 from gateway.settings.bind import Bind
 from gateway.settings.kinds import Invalid, Kind, Schema
 
-__all__ = ["Binds", "Directories", "Fields", "Networks", "Patterns"]
+__all__ = ["Binds", "Directories", "Fields", "Networks", "Origins", "Patterns"]
 
+_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
@@ -124,6 +125,37 @@ class Directories(Binds):
             if not path or "\0" in path:
                 raise Invalid(expected, path=(index,))
         return tuple(paths)
+
+
+class Origins(Binds):
+    """Origins as browsers write them (RFC 6454, section 6.2); text may hold several with commas.
+
+    "null" is what pages without an origin send; "none", read as "", a client that sends nothing.
+    """
+
+    metavar = "ORIGIN"
+
+    def read(self, value: object) -> object:
+        expected = "an origin such as https://example.com"
+        origins = [origin.lower() for origin in _items(value, expected)]
+        for index, origin in enumerate(origins):
+            if origin not in ("null", "none", "") and not _ORIGIN.fullmatch(origin):
+                path = (index,) if not isinstance(value, str) else ()
+                raise Invalid(expected, self._correct(origin), path)
+        return tuple("" if origin == "none" else origin for origin in origins)
+
+    def _correct(self, origin: str) -> str:
+        if origin == "*":
+            return "leave it out for any"
+        if _ORIGIN.fullmatch(f"https://{origin}"):
+            return f"write 'https://{origin}'"
+        start = _ORIGIN.match(origin)
+        if start is None or origin[start.end()] != "/":
+            return ""
+        return f"write '{start[0]}', without a path"
+
+    def show(self, value: object) -> str:
+        return super().show(tuple(each or "none" for each in value)) if value else ""  # type: ignore[attr-defined]
 
 
 class Fields(Kind):

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Annotated, Final, Literal, TypeAlias
 
 from gateway.settings.bind import Bind
-from gateway.settings.declare import Bytes, Field, Seconds, Setting, declared
-from gateway.settings.kinds import Integer, PythonOnly
-from gateway.settings.lists import Binds, Directories, Fields, Networks, Patterns
-from gateway.settings.mounts import Interface, Lifespan, Mount, MountTable, is_plain
+from gateway.settings.declare import Field, Seconds, Setting, declared
+from gateway.settings.kinds import Choice, Integer, PythonOnly
+from gateway.settings.lists import Binds, Directories, Fields, Networks, Origins, Patterns
+from gateway.settings.mounts import Codec, Interface, Lifespan, Mount, MountTable, is_plain
 from gateway.settings.quantities import Duration, Level, Mode, Size, WorkerCount
 from gateway.settings.texts import (
     Account,
@@ -35,10 +35,21 @@ _PROCESSES: Final = "Processes"
 _DEVELOPMENT: Final = "Development"
 _WORK: Final = "Serving"
 _LIMITS: Final = "Limits and timeouts"
+_WEBSOCKET: Final = "WebSocket"
 _LOGS: Final = "Logging"
 _PROXY: Final = "Behind a proxy"
 
-GROUPS: Final = (_APPS, _ADDRESS, _PROCESSES, _DEVELOPMENT, _WORK, _LIMITS, _LOGS, _PROXY)
+GROUPS: Final = (
+    _APPS,
+    _ADDRESS,
+    _PROCESSES,
+    _DEVELOPMENT,
+    _WORK,
+    _LIMITS,
+    _WEBSOCKET,
+    _LOGS,
+    _PROXY,
+)
 """The chapters of the help and the documentation, in order."""
 
 PARENTAL: Final = (
@@ -542,7 +553,7 @@ class Settings:
         ),
     ] = None
     limit_head_size: Annotated[
-        Bytes,
+        int,
         Size(low=1024),
         Setting(
             help="Largest request head (request line and headers); larger ones get a 431.",
@@ -562,6 +573,101 @@ class Settings:
             aliases=("limit-request-fields",),
         ),
     ] = 100
+
+    ws: Annotated[
+        Codec,
+        Choice(("auto", "websockets", "wsproto", "none"), {"websockets-sansio": "websockets"}),
+        Setting(
+            help="Who reads WebSocket frames; none serves the request as if it did not ask for an "
+            "upgrade.",
+            why="auto is gateway's own, the fastest; the others are the libraries of that name. "
+            "All keep the same rules (websockets-sansio, in uvicorn, is websockets).",
+            group=_WEBSOCKET,
+        ),
+    ] = "auto"
+    ws_max_size: Annotated[
+        int,
+        Size(low=1),
+        Setting(
+            help="Largest message received, inflated; a larger one closes with 1009.",
+            why="uvicorn's and gunicorn's. A client that sends small messages needs less: one of "
+            "this size is held in memory whole (websockets and daphne: 1 MiB).",
+            group=_WEBSOCKET,
+            aliases=("websocket-max-message-size",),
+        ),
+    ] = 16 << 20
+    ws_max_queue: Annotated[
+        int,
+        Integer(low=1),
+        Setting(
+            help="Messages that wait for the application; then the client is held back.",
+            why="uvicorn's: enough that an application rarely waits for the next one "
+            "(websockets: 16).",
+            group=_WEBSOCKET,
+        ),
+    ] = 32
+    ws_ping_interval: Annotated[
+        Within,
+        Setting(
+            help="Time between two pings; 0 sends none.",
+            why="uvicorn's, daphne's and websockets'. Below the 60 s after which nginx and load "
+            "balancers end a silent connection (gunicorn and granian: none).",
+            group=_WEBSOCKET,
+            aliases=("websocket-ping-interval", "ping-interval"),
+        ),
+    ] = 20.0
+    ws_ping_timeout: Annotated[
+        Within,
+        Setting(
+            help="Close a connection that has not answered a ping for this long; 0 never does.",
+            why="uvicorn's and websockets': a client that has vanished is noticed within 40 s "
+            "(daphne: 30 s; hypercorn, gunicorn and granian: none).",
+            group=_WEBSOCKET,
+            aliases=("ping-timeout",),
+        ),
+    ] = 20.0
+    ws_per_message_deflate: Annotated[
+        bool,
+        Setting(
+            help="Compress messages for clients that offer it (permessage-deflate, RFC 7692).",
+            why="As uvicorn and hypercorn: text becomes a third or less. It costs time, and "
+            "memory per connection (gunicorn, daphne and granian have none).",
+            group=_WEBSOCKET,
+        ),
+    ] = True
+    ws_handshake_timeout: Annotated[
+        Within,
+        Setting(
+            help="Time for the application to accept or deny a connection; then it gets a 503.",
+            why="Longer than a login check against a slow database takes (daphne: 5 s; the others "
+            "wait without end).",
+            group=_WEBSOCKET,
+            aliases=("websocket-connect-timeout",),
+        ),
+    ] = 30.0
+    ws_max_lifetime: Annotated[
+        Within,
+        Setting(
+            help="Close a connection after this time; its client may open another one.",
+            why="Only an operator knows: it ends sessions whose login has run out, and spreads "
+            "clients over new servers (daphne: 24 h; the others have none).",
+            group=_WEBSOCKET,
+            aliases=("websocket-timeout",),
+        ),
+    ] = None
+    ws_origins: Annotated[
+        tuple[str, ...],
+        Origins(),
+        Setting(
+            help="Only clients with this Origin may connect, the others get a 403; none stands for "
+            "clients that send none, which browsers never are; repeatable.",
+            why="Empty is anybody, as everywhere else: frameworks have checks of their own "
+            "(Channels' OriginValidator). Where a cookie logs in, name the origins: browsers send "
+            "it from any page.",
+            group=_WEBSOCKET,
+            flag="ws-origin",
+        ),
+    ] = ()
 
     log_level: Annotated[
         Annotated[int, Level()] | None,

@@ -13,6 +13,7 @@ from gateway.settings.kinds import Integer, Invalid, Kind, Schema
 from gateway.settings.texts import ImportString, RootPath
 
 __all__ = [
+    "Codec",
     "Interface",
     "Lifespan",
     "Middleware",
@@ -23,6 +24,7 @@ __all__ = [
     "split_key",
 ]
 
+Codec: TypeAlias = Literal["auto", "websockets", "wsproto", "none"]
 Interface: TypeAlias = Literal["auto", "asgi3", "asgi2", "wsgi"]
 Lifespan: TypeAlias = Literal["auto", "on", "off"]
 
@@ -114,6 +116,15 @@ class Mount:
     thread_queue: Annotated[int, INHERITED]
     lifespan: Annotated[Lifespan, INHERITED]
     reset_contextvars: Annotated[bool, INHERITED]
+    ws: Annotated[Codec, INHERITED]
+    ws_max_size: Annotated[int, INHERITED]
+    ws_max_queue: Annotated[int, INHERITED]
+    ws_ping_interval: Annotated[float | None, INHERITED]
+    ws_ping_timeout: Annotated[float | None, INHERITED]
+    ws_per_message_deflate: Annotated[bool, INHERITED]
+    ws_handshake_timeout: Annotated[float | None, INHERITED]
+    ws_max_lifetime: Annotated[float | None, INHERITED]
+    ws_origins: Annotated[tuple[str, ...], INHERITED]
     root_path: Annotated[
         str | None,
         RootPath(),

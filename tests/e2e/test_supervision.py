@@ -79,9 +79,10 @@ def test_a_worker_that_crashes_again_and_again_is_started_ever_later(gateway, tm
     starts = tmp_path / "starts"
     wait_until(lambda: starts.exists() and len(starts.read_text().split()) == 4, "four starts")
     times = [float(text) for text in starts.read_text().split()]
-    first, second, third = (later - earlier for earlier, later in itertools.pairwise(times))
-    assert second > first + 0.2
-    assert third > second + 0.2
+    _, second, third = (later - earlier for earlier, later in itertools.pairwise(times))
+    # What it takes to start comes on top of the pause.
+    assert second > 0.5
+    assert third > 1.0
     process.answering(1)
     assert process.stop() == 0
 
@@ -156,13 +157,13 @@ def test_a_worker_whose_loop_hangs_is_shown_and_replaced(gateway, tmp_path, stac
     with Load(process.address, clients=2, fresh=True) as load:
         process.err.wait(r"processes\.py.* in blocking_handler", 5)
         (new,) = load.wait_for_pid_besides(set(before.values()))
-        assert load.first[new] - began < 4.0
+        assert load.first[new] - began < 5.0
         process.wait_gone([before[0]])
         # The worker beside it went on, on its old connection too.
         assert ask(mine[1]).pid == before[1]
         load.wait_more()
     assert load.lossless(), load
-    assert load.slowest < 1.0
+    assert load.slowest < 2.0
     assert process.answering(2) == {0: new, 1: before[1]}
     assert re.search(rf"worker 0 \(pid {before[0]}\)", process.err.text)
     assert process.stop() == 0

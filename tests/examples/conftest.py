@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from e2e.process import Gateway
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
 
 
 @pytest.fixture(scope="session")
@@ -22,14 +23,29 @@ def examples() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def demo(tmp_path_factory) -> Iterator[Gateway]:
-    """What `make demo` does, on a free port and with the site's data in a folder of its own."""
-    root = EXAMPLES.parent
+def site_env(tmp_path_factory) -> dict[str, str]:
+    """The environment of a Django site that is set up, with its data in a folder of its own."""
     env = {"DJANGO_DATA_DIR": str(tmp_path_factory.mktemp("site"))}
     setup = [sys.executable, "examples/django_site/manage.py", "setup_demo"]
     done = subprocess.run(
-        setup, cwd=root, env={**os.environ, **env}, capture_output=True, text=True, check=False
+        setup, cwd=ROOT, env={**os.environ, **env}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    with Gateway(["-c", "examples/gateway.toml", "--port", "0"], root, env=env) as process:
+    return env
+
+
+@pytest.fixture(scope="session")
+def demo(site_env) -> Iterator[Gateway]:
+    """What `make demo` does, on a free port."""
+    with Gateway(["-c", "examples/gateway.toml", "--port", "0"], ROOT, env=site_env) as process:
+        yield process.ready()
+
+
+@pytest.fixture(scope="session")
+def mounted(site_env) -> Iterator[Gateway]:
+    """The Django site below prefixes: through ASGI at /site, and through WSGI alone at /wsgi."""
+    apps = {"/site": "django_site.mysite.asgi", "/wsgi": "django_site.mysite.wsgi"}
+    mounts = [word for at, app in apps.items() for word in ("--mount", f"{at}={app}:application")]
+    args = [*mounts, "--app-dir", str(EXAMPLES), "--port", "0"]
+    with Gateway(args, ROOT, env=site_env) as process:
         yield process.ready()

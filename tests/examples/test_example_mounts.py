@@ -18,7 +18,7 @@ def test_demo_is_served_to_this_machine_only(settings):
 
 
 def test_every_example_is_mounted(settings):
-    assert set(settings["mounts"]) == {"/", "/flask", "/api", "/raw", "/legacy"}
+    assert set(settings["mounts"]) == {"/", "/ws", "/flask", "/api", "/raw", "/legacy"}
 
 
 def test_every_mount_names_a_module_that_is_there(settings, examples):

@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
 
 from .asgi_exchange import body_of, exchange
 
@@ -125,6 +126,52 @@ def test_upload_is_digested(client):
 def test_too_large_an_upload_is_refused(client, main, monkeypatch):
     monkeypatch.setattr(main, "MAX_UPLOAD", 4)
     assert client.post("/api/files", files={"file": b"12345"}).status_code == 413
+
+
+def test_chat_page_has_its_links_under_the_prefix(client):
+    assert '<base href="/api/">' in client.get("/api/chat").text
+
+
+def test_chat_tells_everybody_who_comes_speaks_and_leaves(client):
+    with client.websocket_connect("/api/chat/ws?name=Ann") as ann:
+        with client.websocket_connect("/api/chat/ws?name=Bob") as bob:
+            bob.send_text("hello")
+            assert bob.receive_json() == {"kind": "joined", "name": "Bob", "members": 2}
+            heard = [ann.receive_json() for _ in range(3)]
+        heard.append(ann.receive_json())
+    assert [(each["kind"], each["name"]) for each in heard] == [
+        ("joined", "Ann"),
+        ("joined", "Bob"),
+        ("said", "Bob"),
+        ("left", "Bob"),
+    ]
+    assert heard[2]["text"] == "hello"
+
+
+def test_chat_room_is_bounded(client, monkeypatch):
+    from fastapi_app import chat
+
+    monkeypatch.setattr(chat, "MOST_MEMBERS", 1)
+    with (
+        client.websocket_connect("/api/chat/ws?name=Ann"),
+        pytest.raises(WebSocketDisconnect) as refusal,
+        client.websocket_connect("/api/chat/ws?name=Bob"),
+    ):
+        pytest.fail("Bob is in")
+    assert refusal.value.code == 1013
+
+
+def test_chat_does_not_wait_for_a_slow_member(examples):
+    from fastapi_app.chat import Room
+
+    room = Room()
+    slow, quick = asyncio.Queue(1), asyncio.Queue(2)
+    room.members = {slow: "Ann", quick: "Bob"}
+    room.tell("said", "Bob", text="one")
+    room.tell("said", "Bob", text="two")
+    assert slow.get_nowait()["text"] == "one"
+    assert slow.empty()
+    assert [quick.get_nowait()["text"] for _ in range(2)] == ["one", "two"]
 
 
 def test_source_is_this_file(client, main):

@@ -10,6 +10,7 @@ import pytest
 from fakes import exchange, head
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from websocket.fakes import TunnelWire
 
 from gateway.errors import ConfigError
 from gateway.exchange import Exchange
@@ -117,6 +118,76 @@ def test_dev_is_colored_if_asked(color):
     (text,) = logged(exchange(), "dev", color=color)
 
     assert text.startswith("\x1b[32m200\x1b[0m GET / " if color else "200 GET / ")
+
+
+# --- WebSocket -----------------------------------------------------------------------------------
+
+
+class Talk:
+    """A tunnel of two messages in, three out; refused with `status` if that is not 101."""
+
+    messages_received = 2
+    messages_sent = 3
+
+    def __init__(self, status: int = 101) -> None:
+        self._status = status
+
+    def __call__(self, request: Exchange) -> None:
+        request.tunnel = self
+        if self._status != 101:
+            request.refuse(self._status, "no")
+            return
+        request.open_tunnel(101, [])
+        request.body_received(b"x" * 40)
+        request.write(b"y" * 50, False)
+
+    def on_deadline(self) -> None: ...
+    def on_shutdown(self) -> None: ...
+
+
+def talk(layout: str, status: int = 101) -> str:
+    request = exchange(head("GET", "/chat", client=("127.0.0.1", 51234)), TunnelWire())
+    (only,) = logged(request, layout, Talk(status))
+    return only
+
+
+def test_default_tells_messages_and_bytes_of_a_websocket_at_its_end():
+    assert re.fullmatch(
+        r'127\.0\.0\.1:51234 - "GET /chat HTTP/1\.1" 101 Switching Protocols 50B \d+\.\dms'
+        r", in 2/40B, out 3/50B",
+        talk("default"),
+    )
+
+
+def test_dev_tells_messages_and_bytes_of_a_websocket():
+    assert talk("dev").endswith("ms, in 2/40B, out 3/50B")
+
+
+def test_json_has_the_messages_of_a_websocket():
+    facts = json.loads(talk("json"))
+    assert (facts["status"], facts["messages_in"], facts["messages_out"]) == (101, 2, 3)
+    assert (facts["bytes_in"], facts["bytes"]) == (40, 50)
+    assert json.loads(line("json"))["messages_in"] is None
+
+
+@pytest.mark.parametrize(
+    ("layout", "opened", "refused"),
+    [
+        ("%(ws_in)s %(ws_out)s", "2 3", "- -"),
+        ("%(I)s %(B)s", "40 50", "0 3"),
+        ("<%(ws)s>", "<, in 2/40B, out 3/50B>", "<>"),
+    ],
+)
+def test_a_refused_websocket_is_a_plain_request(layout, opened, refused):
+    assert talk(layout) == opened
+    assert talk(layout, status=403) == refused
+
+
+def test_a_record_has_the_messages_of_a_websocket():
+    request = exchange(head(), TunnelWire())
+    record = record_of(request, app=Talk())
+    assert (record.status, record.messages_in, record.messages_out) == (101, 2, 3)
+    assert (record.bytes_in, record.bytes) == (40, 50)
 
 
 # --- atoms ---------------------------------------------------------------------------------------
@@ -319,11 +390,11 @@ def detached(level: int) -> logging.Logger:
     return logging.Logger("gateway.access.test", level)  # noqa: LOG001
 
 
-def record_of(request: Exchange, **options) -> logging.LogRecord:
+def record_of(request: Exchange, app=answer, **options) -> logging.LogRecord:
     logger = detached(logging.INFO)
     records = Records()
     logger.addHandler(records)
-    access_records(answer, logger, **options)(request)
+    access_records(app, logger, **options)(request)
     (record,) = records.records
     return record
 

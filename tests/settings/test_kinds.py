@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from gateway.settings.bind import Bind
 from gateway.settings.kinds import Choice, Flag, Integer, Invalid, suggest
-from gateway.settings.lists import Binds, Directories, Fields, Networks, Patterns
+from gateway.settings.lists import Binds, Directories, Fields, Networks, Origins, Patterns
 from gateway.settings.mounts import Middleware, Stack, is_plain, split_key
 from gateway.settings.quantities import Duration, Level, Mode, Size, WorkerCount
 from gateway.settings.texts import Account, Host, ImportString, LogFile, Reference, RootPath
@@ -177,6 +177,37 @@ def test_patterns_and_directories_from_one_text_or_several():
     assert Directories().read("src") == ("src",)
     assert Directories().read(Path("src")) == ("src",)
     assert Directories().read((Path("src"), "lib")) == ("src", "lib")
+
+
+def test_origins_are_what_browsers_send():
+    assert Origins().read("https://Example.com, http://[::1]:8000") == (
+        "https://example.com",
+        "http://[::1]:8000",
+    )
+    assert Origins().read(["null", "chrome-extension://abc"]) == ("null", "chrome-extension://abc")
+
+
+def test_a_client_without_an_origin_is_none():
+    origins = Origins().read("https://example.com,none")
+    assert origins == ("https://example.com", "")
+    assert Origins().show(origins) == "https://example.com, none"
+
+
+@pytest.mark.parametrize(
+    ("written", "hint"),
+    [
+        ("https://example.com/chat", "write 'https://example.com', without a path"),
+        ("example.com:8000", "write 'https://example.com:8000'"),
+        ("*", "leave it out for any"),
+        ("https://bücher.example", ""),
+        (7, ""),
+        ([7], ""),
+    ],
+)
+def test_what_is_no_origin(written, hint):
+    with pytest.raises(Invalid) as caught:
+        Origins().read(written)
+    assert caught.value.hint == hint
 
 
 @pytest.mark.parametrize("kind", [Patterns(), Directories()])
@@ -440,3 +471,9 @@ def test_what_is_no_mount_key(key, message, hint):
 
 def test_nothing_near_is_not_suggested():
     assert suggest("zzz", ("port", "host")) == ""
+
+
+def test_another_servers_word_stands_for_an_option():
+    kind = Choice(("auto", "websockets"), {"websockets-sansio": "websockets"})
+    assert kind.read("websockets-sansio") == "websockets"
+    assert kind.metavar == "auto|websockets"

@@ -4,6 +4,7 @@ import pytest
 
 from gateway.errors import ConfigError
 from gateway.settings import Bind, Mount, Settings, load
+from gateway.settings.drafts import MOUNT_SETTINGS
 
 
 @pytest.fixture
@@ -225,7 +226,7 @@ def test_keywords_of_uvicorn_that_ask_for_nothing_are_accepted(place):
     )
 
 
-@pytest.mark.parametrize("keyword", ["ws_max_size", "ssl_keyfile", "http2"])
+@pytest.mark.parametrize("keyword", ["ssl_keyfile", "ssl_ciphers", "http2"])
 def test_keywords_of_uvicorn_that_are_missing_here_are_refused(place, keyword):
     text = _problem(place, overrides={keyword: "x"})
 
@@ -327,7 +328,7 @@ def test_a_mount_has_the_servers_value_for_what_it_leaves_out(place):
 
 def _mount(**values):
     defaults = Settings()
-    inherited = ("interface", "factory", "threads", "thread_queue", "lifespan", "reset_contextvars")
+    inherited = [each.name for each in MOUNT_SETTINGS.values() if each.inherited]
     return Mount(**{**{name: getattr(defaults, name) for name in inherited}, **values})
 
 

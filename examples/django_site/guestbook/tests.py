@@ -2,16 +2,21 @@
 
 # ruff: noqa: PT009 - unittest, as Django has it
 
+import json
 import tempfile
 from io import StringIO
 
+from asgiref.testing import ApplicationCommunicator
 from django.contrib.auth import get_user_model
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import call_command
 from django.test import Client, TestCase, override_settings
 from django.urls import reverse
+from mysite.asgi import application
 
 from .models import Entry, Upload
+
+IN_MEMORY = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 
 
 class HomeTests(TestCase):
@@ -80,6 +85,68 @@ class GuestbookTests(TestCase):
         self.client.force_login(get_user_model().objects.create_superuser("root"))
         self.client.post(reverse("delete-entry", args=[entry.pk]))
         self.assertFalse(Entry.objects.exists())
+
+
+class LiveGuestbookTests(TestCase):
+    """A WebSocket as the application sees it; there is no server."""
+
+    def setUp(self):
+        # Makes a new one for each test: a layer belongs to an event loop, and so does a test.
+        self.enterContext(override_settings(CHANNEL_LAYERS=IN_MEMORY))
+
+    async def connect(self, origin="http://testserver"):
+        """An open page, and the answer to its handshake."""
+        cookies = self.client.cookies.output(header="", sep=";").strip()
+        scope = {
+            "type": "websocket",
+            "path": "/ws/guestbook/",
+            "query_string": b"",
+            "headers": [(b"origin", origin.encode()), (b"cookie", cookies.encode())],
+            "subprotocols": [],
+        }
+        page = ApplicationCommunicator(application, scope)
+        await page.send_input({"type": "websocket.connect"})
+        return page, await page.receive_output()
+
+    async def send(self, page, fields):
+        await page.send_input({"type": "websocket.receive", "text": json.dumps(fields)})
+
+    async def receive(self, page):
+        return json.loads((await page.receive_output())["text"])
+
+    async def leave(self, page):
+        await page.send_input({"type": "websocket.disconnect", "code": 1000})
+        await page.wait()
+
+    async def test_an_entry_is_shown_to_everybody(self):
+        pages = [(await self.connect())[0] for _ in range(2)]
+        for page in pages:
+            self.assertEqual(await self.receive(page), {"user": ""})
+        await self.send(pages[0], {"name": "Ann", "message": "A <b>fine</b> day"})
+        self.assertEqual(await self.receive(pages[0]), {"signed": True})
+        for page in pages:
+            self.assertIn("A &lt;b&gt;fine&lt;/b&gt; day", (await self.receive(page))["entry"])
+            await self.leave(page)
+        self.assertEqual(await Entry.objects.acount(), 1)
+
+    async def test_a_bad_entry_is_refused(self):
+        page, _ = await self.connect()
+        self.assertEqual(await self.receive(page), {"user": ""})
+        await self.send(page, {"name": "Ann"})
+        self.assertEqual(await self.receive(page), {"errors": ["This field is required."]})
+        await self.leave(page)
+        self.assertFalse(await Entry.objects.aexists())
+
+    async def test_the_session_says_who_it_is(self):
+        user = await get_user_model().objects.acreate_user("bob")
+        await self.client.aforce_login(user)
+        page, _ = await self.connect()
+        self.assertEqual(await self.receive(page), {"user": "bob"})
+        await self.leave(page)
+
+    async def test_pages_of_other_sites_are_refused(self):
+        _, answer = await self.connect(origin="https://evil.example")
+        self.assertEqual(answer["type"], "websocket.close")
 
 
 class FilesTests(TestCase):

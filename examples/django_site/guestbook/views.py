@@ -14,7 +14,7 @@ from .models import Entry, Upload
 # The other applications of gateway.toml: not Django's, so no reverse() knows them.
 NEIGHBORS = [
     ("/flask/", "Flask", "WSGI: a list in the session, redirects, a stream, error pages"),
-    ("/api/", "FastAPI", "ASGI 3: notes with OpenAPI docs, events, an upload"),
+    ("/api/", "FastAPI", "ASGI 3: notes with OpenAPI docs, events, an upload, a chat"),
     ("/raw/", "A bare ASGI 3 callable", "no framework: what a server and an application say"),
     ("/legacy/", "An ASGI 2 double callable", "the older form, still served"),
 ]

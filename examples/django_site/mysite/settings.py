@@ -1,7 +1,8 @@
 """Settings of the demo site, for Django 5.2 and later.
 
 What differs between machines comes from the environment: DJANGO_SECRET_KEY, DJANGO_DEBUG (1 or 0),
-DJANGO_ALLOWED_HOSTS (separated by spaces) and DJANGO_DATA_DIR (the database and the uploads).
+DJANGO_ALLOWED_HOSTS (separated by spaces), DJANGO_DATA_DIR (the database and the uploads) and
+REDIS_URL (redis://localhost:6379/0).
 """
 
 import os
@@ -25,6 +26,7 @@ ALLOWED_HOSTS = [
 
 INSTALLED_APPS = [
     "guestbook",
+    "channels",  # it needs no entry here; with one, `gateway dev` takes asgi.py and not wsgi.py
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -56,6 +58,20 @@ TEMPLATES = [
 ]
 ROOT_URLCONF = "mysite.urls"
 WSGI_APPLICATION = "mysite.wsgi.application"
+ASGI_APPLICATION = "mysite.asgi.application"
+
+# How WebSockets reach one another: within this process, or through Redis, which several workers and
+# machines need (pip install channels-redis). A view under WSGI can send into Redis too, with
+# async_to_sync; the layer in memory belongs to the event loop.
+REDIS_URL = os.environ.get("REDIS_URL")
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.core.RedisChannelLayer",
+        "CONFIG": {"hosts": [REDIS_URL]},
+    }
+    if REDIS_URL
+    else {"BACKEND": "channels.layers.InMemoryChannelLayer"}
+}
 
 DATABASES = {
     "default": {

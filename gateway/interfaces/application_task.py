@@ -1,0 +1,61 @@
+"""What calls of ASGI applications have in common: a task, news to wait for, turns on the loop."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+__all__ = ["MESSAGE", "TURN", "ApplicationTask"]
+
+TURN: Final = 1024 * 1024
+"""An application may send this much in one turn of the loop: a peer that reads as fast as it sends
+would let it keep the loop for itself."""
+
+MESSAGE: Final = 1024
+"""What a message counts in a turn besides its bytes."""
+
+
+class ApplicationTask:
+    """One call of an application, and whoever in it waits for news of its exchange.
+
+    Several tasks of one application may wait, each for something else: all look again when anything
+    happens, so that no news are lost to one that was cancelled meanwhile.
+
+    task: runs the application; None before it was made.
+    """
+
+    __slots__ = ("_loop", "_unyielded", "_waiters", "task")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.task: asyncio.Task[None] | None = None
+        self._loop = loop
+        self._unyielded = 0  # sent since the loop had its last turn
+        self._waiters: list[asyncio.Future[None]] = []
+
+    @property
+    def cancelled(self) -> bool:
+        """The server ends the call, at the end of a drain."""
+        return self.task is not None and self.task.cancelling() > 0
+
+    def wake(self) -> None:
+        """Let everybody who waits look again."""
+        if self._waiters:
+            waiters, self._waiters = self._waiters, []
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    async def _news(self) -> None:
+        self._unyielded = 0
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        self._waiters.append(waiter)
+        try:
+            await waiter
+        finally:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+
+    async def _yield(self) -> None:
+        """Let others have a turn; for who has sent `TURN` without waiting."""
+        self._unyielded = 0
+        await asyncio.sleep(0)
