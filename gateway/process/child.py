@@ -25,7 +25,7 @@ from gateway.process.channel import (
 from gateway.process.handover import Handover
 from gateway.process.hooks import HookEvent, Hooks
 from gateway.process.identity import identity
-from gateway.process.launcher import release_signals
+from gateway.process.launcher import hold_signals, release_signals
 from gateway.process.leave import leave
 from gateway.process.loop import calm_collector, loop_factory, run_on_loop
 from gateway.process.prepare import configure_logs, prepare_imports
@@ -150,6 +150,7 @@ class _Child:
             finally:
                 await worker.stop(limit=self._limit, alone=self._alone)
                 listening.cancel()
+                hold_signals()
         return 0
 
     async def _before_import(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, Sequence
@@ -46,6 +47,8 @@ class Development:
         self._read_again = read_again
         self._on_reload = on_reload
         self._reloads = Tasks()
+        self._watching = Tasks()
+        self._settled = asyncio.Event()
         self._watcher = Watcher(
             settings.reload_dirs or (settings.app_dir or os.curdir,),
             [*settings.reload_includes, *([str(file)] if file else [])],
@@ -53,13 +56,22 @@ class Development:
             delay=settings.reload_delay,
         )
 
-    async def run(self) -> None:
-        """Reload on changes, for ever."""
+    async def start(self, begin: Callable[[], Awaitable[None]]) -> None:
+        """Do `begin`, and reload on changes from then on, for ever.
+
+        Returns when something serves: what was started, its error, or what a change has put in its
+        place meanwhile. An import that never ends is mended like any other fault.
+        """
         logger.info(
             "reloading on changes in %s (%s)",
             ", ".join(str(each) for each in self._watcher.dirs),
             self._watcher.engine_name,
         )
+        self._reloads.add(self._attempt(begin))
+        self._watching.add(self._watch())
+        await self._settled.wait()
+
+    async def _watch(self) -> None:
         async for files in self._watcher.changes():
             why = _changed(files)
             logger.info("%s; reloading", why)
@@ -69,23 +81,34 @@ class Development:
 
     async def _reload(self, why: str) -> None:
         await self._on_reload(why)
-        try:
-            plan = await self._read_again()
-            limit = min(_LIMIT, plan.settings.timeout_graceful_shutdown)
-            await self._fleet.restart(plan, limit=limit)
-        except GatewayError as error:
-            await self.explain(error)
-        else:
+        if await self._attempt(self._restart):
             logger.info("reloaded")
 
-    async def explain(self, error: GatewayError) -> None:
-        """Have every request answered with `error`, until a change mends it."""
-        logger.error("%s", error)
-        logger.error("waiting for a change; until then every request gets this error")
-        await self._fleet.explain(str(error))
+    async def _restart(self) -> None:
+        plan = await self._read_again()
+        await self._fleet.restart(plan, limit=min(_LIMIT, plan.settings.timeout_graceful_shutdown))
+
+    async def _attempt(self, action: Callable[[], Awaitable[None]]) -> bool:
+        """Whether `action` was done; else every request is answered with why, until a change."""
+        try:
+            await action()
+        except GatewayError as error:
+            logger.error("%s", error)
+            logger.error("waiting for a change; until then every request gets this error")
+            await self._fleet.explain(str(error))
+            return False
+        finally:
+            if not self._is_canceled():
+                self._settled.set()
+        return True
+
+    def _is_canceled(self) -> bool:
+        task = asyncio.current_task()
+        return task is not None and task.cancelling() > 0
 
     async def close(self) -> None:
         self._watcher.close()
+        await self._watching.cancel()
         await self._reloads.cancel()
 
 

@@ -19,7 +19,16 @@ from gateway.process.handover import Handover
 from gateway.process.worker_process import WorkerProcess, dump_file
 from gateway.settings import Settings
 
-__all__ = ["FreshLauncher", "Launcher", "Order", "open_line", "reap", "release_signals", "spawn"]
+__all__ = [
+    "FreshLauncher",
+    "Launcher",
+    "Order",
+    "hold_signals",
+    "open_line",
+    "reap",
+    "release_signals",
+    "spawn",
+]
 
 HELD: Final = frozenset(
     getattr(signal, name)
@@ -161,6 +170,11 @@ def spawn(code: str, fds: Sequence[int], directory: str) -> int:
 def release_signals() -> None:
     """Let `HELD` signals come; for a process that `spawn` has started."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
+
+
+def hold_signals() -> None:
+    """Block them again, for the time between the handlers and the end of the process."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
 
 
 async def reap(pid: int) -> None:

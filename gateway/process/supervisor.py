@@ -131,13 +131,16 @@ class Supervisor:
                 on_reload=self._call_on_reload,
             )
         self._fleet.plan = self._plan(settings, await self._new_launcher(settings))
-        try:
+
+        async def begin() -> None:
             await self._fleet.start(_count(settings))
-        except GatewayError as error:
-            if self._development is None:
-                self._reason = "the start failed"
-                raise
-            await self._development.explain(error)
+
+        if self._development is not None:
+            await self._development.start(begin)
+        else:
+            self._reason = "the start failed"
+            await begin()
+            self._reason = ""
 
     async def _open_health(self) -> None:
         sockets = [each.socket for each in self._service.health]
@@ -170,8 +173,6 @@ class Supervisor:
         if self._health is None:
             await self._open_health()
         await self._call("on_ready")
-        if self._development is not None:
-            await self._development.run()
         await self._stop.wait()
 
     async def _pet(self, interval: float) -> None:
@@ -296,7 +297,8 @@ class Supervisor:
             try:
                 await self._fleet.grow(change)
             except GatewayError as error:
-                logger.error("no worker added: %s", error)
+                if not self._stop.is_set():
+                    logger.error("no worker added: %s", error)
             self._sockets.keep(len(self._fleet.slots))
             logger.info("now %s", self._status())
 

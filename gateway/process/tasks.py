@@ -17,7 +17,7 @@ class Tasks:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def add(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
+    def add(self, work: Coroutine[object, object, object]) -> asyncio.Task[None]:
         """Begin `work`."""
         task = asyncio.get_running_loop().create_task(_told(work))
         self._tasks.add(task)
@@ -39,7 +39,7 @@ class Tasks:
         return len(self._tasks)
 
 
-async def _told(work: Coroutine[object, object, None]) -> None:
+async def _told(work: Coroutine[object, object, object]) -> None:
     try:
         await work
     except Exception:

@@ -182,6 +182,9 @@ class Http1Connection(asyncio.Protocol):
         return self._half_open() and self._transport.can_write_eof()
 
     def data_received(self, data: bytes) -> None:
+        if self._tunnel and not self._lingering:
+            self._pass_on(data)
+            return
         if self._input:
             data = self._input + data
             self._input = b""
