@@ -6,15 +6,15 @@ VENV   ?= .venv
 BIN     = $(VENV)/bin
 # Of `make bench`: arguments, and who is measured beside gateway.
 BENCH  ?=
-PEERS   = 'uvicorn[standard]' granian gunicorn a2wsgi flask
+PEERS   = 'uvicorn[standard]' granian gunicorn hypercorn websockets wsproto a2wsgi flask
 # The lock file names where it was made from; contributors' mirrors stay out of it.
 INDEX   = --default-index https://pypi.org/simple
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format docs fuzz soak bench lock clean
+.PHONY: help demo test check format docs fuzz soak bench bench-websocket lock clean
 
 help:
-	@grep -E '^[a-z]+: ' Makefile | sed 's/:.*##/\t/' | expand -t 12
+	@grep -E '^[a-z-]+: ' Makefile | sed 's/:.*##/\t/' | expand -t 18
 
 # A stamp per purpose, so that an unchanged pyproject.toml installs nothing again.
 $(VENV)/venv:
@@ -37,7 +37,7 @@ demo: $(VENV)/demo ## serve examples/gateway.toml on 127.0.0.1:8000
 	$(BIN)/gateway -c examples/gateway.toml
 
 test: check ## run every check and every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/dev ## lint, types, architecture
 	$(BIN)/ruff check
@@ -67,6 +67,9 @@ soak: $(VENV)/dev ## rolls, upgrades, recycling and crashes at full scale: needs
 
 bench: .venv-bench/bench ## measure gateway beside its peers: needs wrk and two cores
 	@.venv-bench/bin/python -m benchmarks.hello $(BENCH)
+
+bench-websocket: .venv-bench/bench ## the same for WebSocket messages and idle sockets
+	@.venv-bench/bin/python -m benchmarks.websocket $(BENCH)
 
 lock: ## write uv.lock again
 	uv lock $(INDEX)

@@ -65,8 +65,8 @@ class Drain:
             if self._alone:
                 await listener.close_empty()
             else:
+                await listener.stop_accepting()
                 listener.close()
-                await listener.settle()
         for listener in self._listeners:
             listener.drain()
         self._announce()

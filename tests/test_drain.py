@@ -1,4 +1,4 @@
-"""How a worker stops, where no request is open any more: applications that do not want to."""
+"""How a worker stops: applications that do not want to, and tunnels that take leave."""
 
 from __future__ import annotations
 
@@ -90,3 +90,97 @@ def test_a_thread_that_hangs_does_not_take_the_shutdown_of_others(caplog):
     finally:
         go_on.set()
     assert app.events == ["startup", "shutdown"]
+
+
+# --- tunnels -------------------------------------------------------------------------------------
+
+
+class Tunnel:
+    """A connection that has become one; it closes as soon as it is told to, unless it is `deaf`.
+
+    told: when, in `monotonic` seconds.
+    """
+
+    messages_received = messages_sent = 0
+
+    def __init__(self, listener: Listener, *, deaf: bool = False) -> None:
+        self.told: list[float] = []
+        self.exchange = exchange(head("GET", "/chat", upgrade=b"websocket"))
+        self.exchange.tunnel = self
+        self.exchange.status = 101
+        self._listener = listener
+        self._deaf = deaf
+        listener.connections.add(self)
+
+    def on_deadline(self) -> None:
+        raise AssertionError
+
+    def on_shutdown(self) -> None:
+        self.told.append(monotonic())
+        if not self._deaf:
+            self.exchange.lost()
+            self._listener.connections.discard(self)
+
+
+class Listener:
+    """What a drain sees of one."""
+
+    def __init__(self) -> None:
+        self.connections: set[Tunnel] = set()
+
+    async def close_empty(self) -> None:
+        pass
+
+    def drain(self) -> None:
+        pass
+
+    def cut(self) -> None:
+        pass
+
+
+def farewell(count: int, limit: float, later: int = 0) -> tuple[list[Tunnel], float]:
+    """`count` tunnels after a drain, and when it began. later: as many open during it."""
+    listener = Listener()
+    tunnels = [Tunnel(listener) for _ in range(count)]
+
+    async def main() -> float:
+        began = monotonic()
+        running = asyncio.ensure_future(Drain([listener], None, limit=limit).run())
+        if later:
+            await until(lambda: any(each.told for each in tunnels))
+            tunnels.extend(Tunnel(listener) for _ in range(later))
+        await running
+        return began
+
+    return tunnels, asyncio.run(main())
+
+
+@pytest.mark.slow
+def test_many_tunnels_are_told_little_by_little_within_half_of_the_limit():
+    tunnels, began = farewell(300, limit=2)
+    assert [len(each.told) for each in tunnels] == [1] * 300
+    times = sorted(each.told[0] - began for each in tunnels)
+    assert times[0] < 0.2
+    assert 0.3 < times[150] < 0.8
+    assert 0.7 < times[-1] < 1.5
+
+
+@pytest.mark.parametrize("limit", [2, 30])
+def test_a_few_tunnels_are_told_at_once(limit):
+    tunnels, began = farewell(3, limit=limit)
+    assert max(each.told[0] for each in tunnels) - began < 0.3
+
+
+def test_tunnels_that_open_during_the_drain_are_told_too():
+    tunnels, _ = farewell(3, limit=30, later=3)
+    assert [len(each.told) for each in tunnels] == [1] * 6
+
+
+def test_a_tunnel_that_does_not_end_is_told_once_and_ended_at_the_limit(caplog):
+    listener = Listener()
+    tunnel = Tunnel(listener, deaf=True)
+    asyncio.run(Drain([listener], None, limit=0.2).run())
+    assert len(tunnel.told) == 1
+    assert tunnel.exchange.cut
+    (warning,) = warnings(caplog)
+    assert warning.startswith("still open after 0.2 s, ended: GET /chat ")

@@ -10,6 +10,7 @@ import pytest
 from fakes import FakeListener, FakeWire, exchange, head
 
 from gateway.exchange import ClientGone, Exchange, ResponseError
+from gateway.head import Headers
 
 TEXT = (b"content-type", b"text/plain")
 
@@ -728,3 +729,132 @@ def test_repr_shows_the_state() -> None:
     assert repr(t.exchange) == "<Exchange GET '/' 404 finished>"
     t.exchange.lost()
     assert repr(t.exchange) == "<Exchange GET '/' 404 gone>"
+
+
+# --- tunnels --------------------------------------------------------------------------------------
+
+
+class TunnelWire(FakeWire):
+    """A `FakeWire` that becomes a tunnel. deadlines: those that were asked for, in seconds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deadlines: list[float | None] = []
+
+    def open_tunnel(self, status: int, headers: Headers) -> None:
+        self.calls.append(("open_tunnel", status, headers))
+        self.status, self.headers = status, headers
+
+    def set_deadline(self, seconds: float | None) -> None:
+        self.deadlines.append(seconds)
+
+
+def upgrading() -> tuple[Told, TunnelWire]:
+    """An exchange whose client asks for another protocol."""
+    wire = TunnelWire()
+    return Told(exchange(head(upgrade=b"websocket"), wire), wire), wire
+
+
+def test_tunnel_is_a_head_and_then_bytes_both_ways() -> None:
+    t, wire = upgrading()
+    t.exchange.open_tunnel(101, [(b"sec-websocket-accept", b"x")])
+    assert wire.calls == [("open_tunnel", 101, [(b"sec-websocket-accept", b"x")])]
+    assert t.exchange.status == 101
+    t.exchange.body_received(b"from ")
+    t.exchange.body_received(b"the client")
+    assert t.exchange.read() == b"from the client"
+    assert wire.consumed_bytes == 15
+    t.exchange.write(b"to the client", more=True)
+    assert wire.calls[-1] == ("send_data", b"to the client", True)
+    assert (t.ends, wire.finished) == ([], 0)
+
+
+def test_tunnel_has_no_body_that_could_be_complete() -> None:
+    t, _ = upgrading()
+    assert t.exchange.body_complete  # of the request
+    t.exchange.open_tunnel(101, [])
+    assert not t.exchange.body_complete
+    assert not t.exchange.readable
+    t.exchange.peer_closed()
+    assert t.exchange.disconnected
+    assert not t.exchange.body_complete
+    assert t.listener.news == ["readable"]
+
+
+def test_tunnel_ends_with_the_last_bytes_of_this_side() -> None:
+    t, wire = upgrading()
+    t.exchange.open_tunnel(101, [])
+    t.exchange.write(b"bye", more=False)
+    assert wire.calls[-2:] == [("send_data", b"bye", False), ("exchange_finished",)]
+    assert t.ends == [t.exchange]
+    with pytest.raises(ResponseError):
+        t.exchange.write(b"more", more=True)
+
+
+def test_tunnel_may_be_cut() -> None:
+    t, wire = upgrading()
+    t.exchange.open_tunnel(101, [])
+    t.exchange.abort()
+    assert (wire.aborted, t.exchange.cut, t.ends) == (True, True, [t.exchange])
+
+
+def test_tunnel_is_not_opened_behind_a_start() -> None:
+    t, wire = upgrading()
+    t.exchange.start(200, [], b"", more=True)
+    with pytest.raises(ResponseError):
+        t.exchange.open_tunnel(101, [])
+    assert wire.names() == ["send_response"]
+    assert t.exchange.status == 200
+
+
+def test_nothing_is_started_behind_a_tunnel() -> None:
+    t, wire = upgrading()
+    t.exchange.open_tunnel(101, [])
+    calls: list[Callable[[], None]] = [
+        lambda: t.exchange.open_tunnel(101, []),
+        lambda: t.exchange.start(200, [], b""),
+        lambda: t.exchange.send_informational(103, []),
+    ]
+    for call in calls:
+        with pytest.raises(ResponseError):
+            call()
+    assert wire.names() == ["open_tunnel"]
+
+
+def test_tunnel_to_a_client_that_is_gone_is_an_os_error() -> None:
+    t, wire = upgrading()
+    t.exchange.lost()
+    with pytest.raises(ClientGone):
+        t.exchange.open_tunnel(101, [])
+    assert wire.status is None
+
+
+def test_tunnel_that_is_lost_says_so_to_who_writes() -> None:
+    t, _ = upgrading()
+    t.exchange.open_tunnel(101, [])
+    t.exchange.lost()
+    assert t.listener.news == ["gone"]
+    with pytest.raises(ClientGone):
+        t.exchange.write(b"hello", more=True)
+
+
+@pytest.mark.parametrize("pair", [(b"x", b"a\r\nb: c"), (b"x y", b""), ("x", b"")])
+def test_bad_field_of_a_tunnel_is_refused_unsent(pair: object) -> None:
+    t, wire = upgrading()
+    with pytest.raises(ResponseError):
+        t.exchange.open_tunnel(101, [pair])  # type: ignore[list-item]
+    assert (wire.calls, t.exchange.status) == ([], None)
+    t.exchange.refuse(400, "no")
+    assert wire.status == 400
+
+
+def test_deadline_of_a_tunnel_is_the_wires_until_its_end() -> None:
+    t, wire = upgrading()
+    t.exchange.set_deadline(10)  # for the application's answer: before the tunnel is open
+    t.exchange.open_tunnel(101, [])
+    t.exchange.set_deadline(20)
+    t.exchange.set_deadline(None)
+    assert wire.deadlines == [10, 20, None]
+    t.exchange.write(b"", more=False)
+    t.exchange.set_deadline(30)
+    assert wire.deadlines == [10, 20, None]

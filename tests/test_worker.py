@@ -64,6 +64,7 @@ def work(
     app: object,
     *,
     count: int = 1,
+    delay: float = 0.0,
     **settings: object,
 ) -> None:
     """Run `steps` with a worker on `count` sockets; it is stopped and every socket closed after."""
@@ -74,7 +75,7 @@ def work(
         if not isinstance(app, Settings):
             options = {"app": app, **QUIET, **settings}
             given = load(overrides=options, environ={}, search=False).settings
-        worker = Worker(given, sockets)
+        worker = Worker(given, sockets, delay=delay)
         writers = []
 
         async def connect(index: int = 0) -> Client:
@@ -313,6 +314,52 @@ def test_a_request_that_waits_in_the_accept_queue_is_answered():
         assert "connection: close" in await client.head()
 
     work(steps, App())
+
+
+@pytest.mark.slow
+def test_during_the_delay_of_the_drain_everything_is_served_as_before():
+    async def steps(worker, connect):
+        await worker.start()
+        client = await connect()
+        worker.request_stop()
+        began = asyncio.get_running_loop().time()
+        stopping = asyncio.ensure_future(worker.stop())
+        for each in (client, client, await connect()):  # kept, and new
+            await each.send("/")
+            assert "connection: close" not in await each.head()
+            assert await each.reader.readexactly(5) == b"hello"
+        assert worker.ready
+        await until(lambda: not worker.ready)
+        assert asyncio.get_running_loop().time() - began >= 0.3
+        await client.send("/")
+        assert "connection: close" in await client.head()
+        assert await client.until_closed() == b"hello"
+        stopping.cancel()
+        await asyncio.gather(stopping, return_exceptions=True)
+
+    work(steps, App(), delay=0.3)
+
+
+def test_an_order_to_stop_now_cuts_the_delay_of_the_drain_short():
+    async def steps(worker, connect):
+        await worker.start()
+        worker.request_stop()
+        stopping = asyncio.ensure_future(worker.stop())
+        await asyncio.sleep(0)
+        assert worker.ready
+        worker.force()
+        await asyncio.wait_for(stopping, 3)
+
+    work(steps, App(), delay=60)
+
+
+def test_a_start_that_was_stopped_is_not_delayed():
+    async def steps(worker, connect):
+        worker.request_stop()
+        assert not await worker.start_unless_stopped()
+        await asyncio.wait_for(worker.stop(), 3)
+
+    work(steps, App(), delay=60)
 
 
 def test_the_limit_of_requests_asks_for_the_stop():

@@ -182,7 +182,7 @@ class Http1Connection(asyncio.Protocol):
         return self._half_open() and self._transport.can_write_eof()
 
     def data_received(self, data: bytes) -> None:
-        if self._tunnel and not self._lingering:
+        if self._tunnel and self.exchange is not None:
             self._pass_on(data)
             return
         if self._input:

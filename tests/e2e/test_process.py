@@ -7,12 +7,14 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from e2e.client import Http1Socket
+from e2e.test_service import needs_namespace
 
 APP = "e2e.apps.operator:app"
 WSGI = "e2e.apps.operator:wsgi"
@@ -480,6 +482,28 @@ def test_a_request_sent_just_before_the_signal_is_answered(gateway):
         response = connection.response()
     assert (response.body, response.header("connection")) == (b"hello", "close")
     assert process.wait() == 0
+
+
+# --- the first process of a container -------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_commands_run_by_a_hook_of_process_1_keep_their_exit_codes(gateway, tmp_path):
+    """A migration that failed must stop the start, in a container too."""
+    namespace = ["--pid", "--fork", "--kill-child", "--mount-proc"]
+    needs_namespace(namespace)
+    (tmp_path / "hooks.py").write_text(
+        "import subprocess\n\n"
+        "def on_start():\n"
+        "    for _ in range(30):\n"
+        "        print('code', subprocess.run(['sh', '-c', 'exit 7']).returncode, flush=True)\n"
+    )
+    launcher = "import os, sys; os.execvp('unshare', ['unshare', *sys.argv[1:]])"
+    command = [*namespace, sys.executable, "-m", "gateway"]
+    options = ["--hooks", "hooks", "--port", "0"]
+    process = gateway("-c", launcher, *command, APP, *options, module=None).ready()
+    assert " pid 1" in process.err.text
+    assert [line for line in process.out.lines if line.startswith("code")] == ["code 7"] * 30
 
 
 # --- errors ---------------------------------------------------------------------------------------

@@ -10,7 +10,14 @@ import threading
 
 import pytest
 
-from gateway.process.channel import Channel, receive_frame, send_message
+from gateway.errors import ConfigError, GatewayError, StartError
+from gateway.process.channel import (
+    Channel,
+    failure_message,
+    failure_of,
+    receive_frame,
+    send_message,
+)
 
 from .fakes import on_loop, turns
 
@@ -136,6 +143,30 @@ async def test_a_frame_nobody_would_send_is_not_waited_for(pair):
     with pytest.raises(ValueError, match="4294967295 bytes"):
         await received(channel)
     await channel.close()
+
+
+# --- failures ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [ConfigError("a\n  b"), StartError("c")])
+def test_a_failure_is_the_same_on_the_other_side(error):
+    message = failure_message(error)
+    assert message["kind"] == "failed"
+    told = failure_of(message["text"], message["code"])
+    assert (type(told), str(told)) == (type(error), str(error))
+
+
+def test_a_failure_of_another_kind_is_one_of_the_start():
+    message = failure_message(GatewayError("odd"))
+    assert isinstance(failure_of(message["text"], message["code"]), StartError)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [("\x1b[31mred", "\\x1b[31mred"), ("a\tb\n c", "a\tb\n c"), ("\x00\x7f\x85", "\\x00\\x7f\\x85")],
+)
+def test_a_failure_has_nothing_in_it_that_a_terminal_acts_on(said, told):
+    assert str(failure_of(said, 3)) == told
 
 
 # --- blocking sockets ----------------------------------------------------------------------------

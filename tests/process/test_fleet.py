@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import subprocess
@@ -398,6 +399,52 @@ async def test_a_worker_that_cannot_be_added_is_told_and_the_others_stay():
 
 
 @on_loop
+async def test_a_worker_that_could_not_be_added_is_not_counted():
+    async with a_fleet(2) as fleet:
+        first, second = fleet.played
+        grow = task(fleet.grow(1))
+        (await fleet.next()).end(1)
+        with pytest.raises(StartError):
+            await grow
+        await fleet.grow(-1)
+        assert fleet.played == [first]
+        assert second.process.leaving
+
+
+@on_loop
+async def test_the_last_worker_is_not_taken_away():
+    async with a_fleet(2) as fleet:
+        first, _ = fleet.played
+        await asyncio.gather(*(fleet.grow(-1) for _ in range(5)))
+        assert fleet.played == [first]
+        assert is_free(first)
+
+
+@on_loop
+async def test_wishes_for_more_and_fewer_add_up():
+    async with a_fleet(1) as fleet:
+        wishes = asyncio.gather(*(task(fleet.grow(change)) for change in (1, 1, -1, 1)))
+        for index in (1, 2, 2):
+            new = await fleet.next()
+            assert new.index == index
+            new.ready()
+        await wishes
+        assert [each.index for each in fleet.workers] == [0, 1, 2]
+
+
+@on_loop
+async def test_nothing_is_added_to_a_fleet_that_stops():
+    async with a_fleet(1) as fleet:
+        (old,) = fleet.played
+        stop = task(fleet.stop(limit=1))
+        await old.hears("stop")
+        await fleet.grow(2)
+        assert fleet.launcher.starts == 1
+        old.end()
+        await stop
+
+
+@on_loop
 async def test_a_slot_taken_away_while_it_is_filled_keeps_no_worker():
     async with a_fleet(2) as fleet:
         first, second = fleet.played
@@ -676,6 +723,75 @@ async def test_recycling_that_does_not_get_a_new_worker_lets_a_roll_pass(monkeyp
         await roll
         await until(lambda: not len(fleet._replacements))
         assert fleet.played == [new]
+
+
+@on_loop
+async def test_a_roll_goes_past_recycling_that_hangs():
+    async with a_fleet(2) as fleet:
+        first, second = fleet.played
+        first.say("recycle")
+        hanging = await fleet.next()
+        launcher, plan = fleet.another_plan()
+        roll = task(fleet.roll(plan))
+        await hanging.is_signaled(signal.SIGTERM)
+        new = await launcher.next()
+        assert new.index == 0
+        assert is_free(first)
+        new.ready()
+        other = await launcher.next()
+        other.ready()
+        await roll
+        assert fleet.played == [new, other]
+        assert second.process.leaving
+
+
+@on_loop
+async def test_one_more_worker_does_not_wait_for_recycling_that_hangs():
+    async with a_fleet(1) as fleet:
+        (old,) = fleet.played
+        old.say("recycle")
+        await fleet.next()
+        grow = task(fleet.grow(1))
+        new = await fleet.next()
+        assert new.index == 1
+        new.ready()
+        await grow
+        assert fleet.played == [old, new]
+
+
+@on_loop
+async def test_recycling_given_up_for_a_roll_that_fails_may_be_asked_for_again():
+    async with a_fleet(1) as fleet:
+        (old,) = fleet.played
+        old.say("recycle")
+        await fleet.next()
+        launcher, plan = fleet.another_plan()
+        roll = task(fleet.roll(plan))
+        (await launcher.next()).end(1)
+        with pytest.raises(StartError):
+            await roll
+        assert fleet.played == [old]
+        fleet.replace(old.process, "has served its number of requests")
+        new = await fleet.next()
+        await new.serves()
+        assert fleet.played == [new]
+
+
+@on_loop
+async def test_a_worker_that_asks_for_it_without_end_is_one_task_and_one_line(caplog):
+    caplog.set_level(logging.INFO, "gateway.error")
+    async with a_fleet(1) as fleet:
+        (old,) = fleet.played
+        for _ in range(200):
+            old.say("recycle")
+        await fleet.next()
+        old.say("beat")
+        before = old.process.beat
+        await until(lambda: old.process.beat > before)  # all of it was heard
+        assert len(fleet._replacements) == 1
+        assert messages(caplog) == [
+            f"worker 0 (pid {old.pid}) has served its number of requests; replacing it"
+        ]
 
 
 @on_loop

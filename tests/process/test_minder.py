@@ -262,6 +262,14 @@ def test_a_worker_that_is_to_be_recycled_and_hangs_is_replaced_urgently():
     assert watch.replaced[1:] == [(0, "has been blocked for 10.0 s", True)]
 
 
+def test_a_worker_that_still_wants_to_be_recycled_is_replaced():
+    # Its replacement was given up for a roll, which has failed.
+    watch = Watch(timeout_worker=10)
+    watch.worker.recycle = True
+    watch.look()
+    assert watch.replaced == [(0, "has served its number of requests", False)]
+
+
 # --- its own lateness ----------------------------------------------------------------------------
 
 
@@ -322,3 +330,22 @@ async def test_a_new_plan_has_new_limits(monkeypatch):
         watch.clock.now += 1
         await until(lambda: watch.replaced)
     assert watch.replaced[0] == (0, "has been blocked for 1.0 s", True)
+
+
+class BrokenWorker(FakeWorker):
+    """One whose state cannot be read: a pid that is somebody else's, a file that is closed."""
+
+    async def stacks(self) -> str:
+        raise OSError("pread")
+
+
+@on_loop
+async def test_a_worker_that_cannot_be_looked_at_ends_nothing(monkeypatch, caplog):
+    watch = Watch(2, timeout_worker=10)
+    watch.workers[0] = watch.fleet.workers[0] = BrokenWorker(watch.clock)
+    async with running(watch, monkeypatch):
+        for _ in range(21):
+            await watch.round(after=0.5)
+    assert {index for index, _, _ in watch.replaced} == {0, 1}
+    assert str(caplog.records[0].exc_info[1]) == "pread"
+    assert "cannot be told" in caplog.messages[0]

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import os
 import signal
+import socket
+import struct
+import subprocess
 import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,9 +17,10 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import ConfigError, GatewayError, StartError
+from gateway.process.channel import Channel
 from gateway.process.launcher import Order
 from gateway.process.tasks import Tasks
-from gateway.process.template_launcher import TemplateLauncher
+from gateway.process.template_launcher import TemplateLauncher, _TemplateProcess
 
 from .fakes import LIMIT, on_loop, turns, until
 from .test_launcher import directory, get, listening, settings
@@ -375,3 +380,176 @@ async def test_a_worker_given_up_in_the_moment_of_its_birth_is_ended(directory, 
         await until(lambda: preloaded.ends)
         ((_, code),) = preloaded.ends
         assert code == -signal.SIGKILL
+
+
+# --- a template that was replaced ----------------------------------------------------------------
+
+
+@on_loop
+async def test_a_template_nobody_refers_to_lives_as_long_as_its_workers(directory, listening):
+    async with a_template(directory) as preloaded:
+        await preloaded.launcher.start()
+        worker = await preloaded.worker([listening])
+        await preloaded.launcher.close()
+        # What a roll does: another launcher takes its place.
+        preloaded.launcher = TemplateLauncher(
+            preloaded.settings, str(directory), on_exit=preloaded._ended, tasks=preloaded.listening
+        )
+        for _ in range(3):
+            gc.collect()
+            await turns()
+        assert await get(listening.getsockname()) == f"0 {worker.pid}"
+        worker.stop(limit=1, alone=True)
+        await asyncio.wait_for(worker.gone(), LIMIT)
+        assert preloaded.ends == [(worker.pid, 0)]
+        await asyncio.wait_for(preloaded.listening.wait(), LIMIT)
+        assert not preloaded.templates
+
+
+@on_loop
+async def test_orders_that_arrive_together_are_told_apart(directory, listening):
+    async with a_template(directory) as preloaded:
+        await preloaded.launcher.start()
+        (template,) = preloaded.templates
+        await stopped(template)
+        await preloaded.launcher.close()
+        launches = [
+            asyncio.ensure_future(preloaded.worker([listening], index)) for index in (11, 2)
+        ]
+        await turns()
+        os.kill(template, signal.SIGCONT)
+        workers = await asyncio.gather(*launches)
+        assert [parent_of(each.pid) for each in workers] == [template, template]
+        answers = {f"{each.index} {each.pid}" for each in workers}
+        assert await get(listening.getsockname()) in answers
+
+
+@on_loop
+async def test_sockets_of_a_copy_are_not_inherited_by_its_programs(directory, listening):
+    (directory / "main.py").write_text(INHERITABLE)
+    async with a_template(directory) as preloaded:
+        await preloaded.launcher.start()
+        await preloaded.worker([listening])
+        assert await get(listening.getsockname()) == "[]"
+
+
+INHERITABLE = """
+import os
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        raise NotImplementedError
+    found = []
+    for fd in range(3, 256):
+        try:
+            if os.get_inheritable(fd):
+                found.append(fd)
+        except OSError:
+            continue
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": repr(found).encode()})
+"""
+
+
+# --- a template whose applications speak for it --------------------------------------------------
+
+
+class Impostor:
+    """A template that the test plays; its process only waits to be killed."""
+
+    def __init__(self, sock: socket.socket, channel: Channel) -> None:
+        self.process = subprocess.Popen(["sleep", "60"])
+        self.ends: list[tuple[int, int]] = []
+        self.sock = sock
+        self.launched: list[object] = []
+        ours = sock.dup()
+        self.template = _TemplateProcess(
+            self.process.pid, ours, channel, lambda pid, code: self.ends.append((pid, code))
+        )
+
+    def say(self, message: object) -> None:
+        frame = json.dumps(message).encode()
+        self.theirs.sendall(struct.pack("!I", len(frame)) + frame)
+
+    theirs: socket.socket
+
+    def was_killed(self) -> bool:
+        """`listen` has waited for it."""
+        self.process.returncode = 0
+        return not Path(f"/proc/{self.process.pid}").exists()
+
+
+@asynccontextmanager
+async def an_impostor():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        impostor = Impostor(ours, await Channel.open(ours.dup()))
+        impostor.theirs = theirs
+        listening = asyncio.ensure_future(impostor.template.listen())
+        try:
+            yield impostor
+            await asyncio.wait_for(listening, LIMIT)
+        finally:
+            impostor.template.kill()
+            theirs.close()
+            await asyncio.gather(listening, impostor.template.ready, return_exceptions=True)
+
+
+@pytest.fixture
+def bystander():
+    """A process of ours that is none of the template's affair."""
+    with subprocess.Popen(["sleep", "60"]) as process:
+        yield process
+        assert process.poll() is None
+        process.kill()
+
+
+@pytest.mark.parametrize("named", ["a bystander", "ourselves", 1, 0, -1, True])
+@on_loop
+async def test_a_template_that_names_somebody_elses_process_is_killed_itself(
+    named, bystander, directory, caplog
+):
+    pid = {"a bystander": bystander.pid, "ourselves": os.getpid()}.get(named, named)
+    launched = []
+    order = Order(
+        settings(directory), 0, (), on_launch=launched.append, on_change=lambda worker: None
+    )
+    async with an_impostor() as impostor:
+        launch = asyncio.ensure_future(impostor.template.fork(order))
+        await turns()
+        impostor.say({"kind": "forked", "pid": pid})
+        with pytest.raises(StartError, match="the template process has died"):
+            await asyncio.wait_for(launch, LIMIT)
+    assert launched == []
+    assert impostor.was_killed()
+    assert "sent nonsense, killed" in caplog.messages[0]
+
+
+@on_loop
+async def test_a_template_that_forks_unasked_is_killed(bystander):
+    async with an_impostor() as impostor:
+        impostor.say({"kind": "forked", "pid": bystander.pid})
+    assert impostor.was_killed()
+
+
+@on_loop
+async def test_the_end_of_a_process_that_is_no_worker_is_no_news(bystander):
+    async with an_impostor() as impostor:
+        impostor.say({"kind": "ended", "pid": bystander.pid, "code": 0})
+        impostor.say({"kind": "ready"})
+        await asyncio.wait_for(impostor.template.ready, LIMIT)
+        assert impostor.ends == []
+        impostor.template.kill()
+        impostor.theirs.close()
+    assert impostor.was_killed()
+
+
+@pytest.mark.parametrize("nonsense", [b"\0\0\0\1{", b"\xff\xff\xff\xff", b"\0\0\0\2\xff{"])
+@on_loop
+async def test_a_template_that_sends_nonsense_does_not_start(nonsense, caplog):
+    async with an_impostor() as impostor:
+        impostor.theirs.sendall(nonsense)
+        with pytest.raises(StartError, match="the template process has died"):
+            await asyncio.wait_for(impostor.template.ready, LIMIT)
+    assert impostor.template.gone
+    assert impostor.was_killed()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -168,10 +169,11 @@ async def test_a_worker_whose_channel_somebody_holds_open_has_ended_all_the_same
         b"\xff",
         b'{"kind": "ready", "mounts": [{"key": "/"}]}',
         b'{"kind": "ready", "mounts": [1]}',
+        json.dumps({"kind": "ready", "mounts": [ROW | {"threads": "many"}]}).encode(),
         b"[" * 500_000,
         None,
     ],
-    ids=["cut", "bytes", "row", "number", "deep", "size"],
+    ids=["cut", "bytes", "row", "number", "threads", "deep", "size"],
 )
 @on_loop
 async def test_a_worker_that_sends_nonsense_is_killed_and_its_end_is_noticed(nonsense):
@@ -183,6 +185,41 @@ async def test_a_worker_that_sends_nonsense_is_killed_and_its_end_is_noticed(non
         await played.is_signaled(signal.SIGKILL)
         await asyncio.wait_for(worker.gone(), 5)
         assert worker.exit_code == -9
+
+
+@on_loop
+async def test_what_a_worker_serves_is_text_whatever_it_says():
+    async with a_worker() as (worker, played, _):
+        odd = {"key": 1, "app_name": None, "framework": ["a"], "threads": "4", "notes": 2.5}
+        played.say("ready", mounts=[ROW | odd])
+        await worker.started()
+        (row,) = worker.mounts
+        assert row == MountRow(
+            key="1",
+            app_name="None",
+            framework="['a']",
+            interface="asgi3",
+            threads=4,
+            notes="2.5",
+        )
+
+
+@on_loop
+async def test_nothing_a_worker_says_of_itself_is_acted_on_by_a_terminal():
+    async with a_worker() as (worker, played, _):
+        played.say("ready", mounts=[ROW | {"notes": "\x1b]0;mine\x07 \x9b2J"}])
+        await worker.started()
+        assert worker.mounts[0].notes == "\\x1b]0;mine\\x07 \\x9b2J"
+
+
+@on_loop
+async def test_nothing_a_worker_says_of_its_failure_is_acted_on_by_a_terminal():
+    async with a_worker() as (worker, played, _):
+        played.say("failed", text="no\n  \x1b[2Jlook\r", code=3)
+        played.end(3)
+        with pytest.raises(StartError) as caught:
+            await worker.started()
+        assert str(caught.value) == "no\n  \\x1b[2Jlook\\x0d"
 
 
 @pytest.mark.parametrize("odd", [b"[]", b"1", b'{"kind": ["ready"]}', b'{"kind": "ready"}'])

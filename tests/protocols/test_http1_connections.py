@@ -344,6 +344,39 @@ def test_drain_does_not_wait_for_that_request_for_long(parser: type[HeadParser])
     assert talk.state == "closed"
 
 
+def test_drain_counts_nobody_as_idle_after_a_loop_that_was_blocked(
+    parser: type[HeadParser],
+) -> None:
+    talk = Conversation(parser)
+    talk.feed(GET)
+    talk.time.now += 4
+    talk.clock.tick()  # 3 s late: what the client has sent meanwhile is still in the socket
+    talk.context.draining = True
+    talk.connection.drain()
+    assert talk.state == "open"
+    talk.feed(GET)
+    assert [response.header(b"connection") for response in talk.responses()] == [None, b"close"]
+    assert talk.state == "closed"
+
+
+def test_drain_after_a_response_that_ended_behind_the_request_to_stop_is_patient_too(
+    parser: type[HeadParser],
+) -> None:
+    talk = Conversation(parser, nothing, keep_alive=5)
+    talk.feed(GET)
+    first = talk.exchanges[0]
+    first.start(200, OK, b"he", more=True)
+    talk.context.draining = True
+    first.write(b"llo", more=False)
+    talk.pass_time(1)
+    talk.connection.drain()
+    assert talk.state == "open"
+    talk.pass_time(talk.context.linger - 1.5)
+    assert talk.state == "open"
+    talk.pass_time(1)
+    assert talk.state == "closed"
+
+
 def test_drain_keeps_the_promise_of_a_head_that_has_left(parser: type[HeadParser]) -> None:
     talk = Conversation(parser, nothing)
     talk.feed(GET)
