@@ -4,6 +4,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
+# Of `make test`: more arguments for pytest.
+PYTEST ?=
 # Of `make bench`: arguments, and who is measured beside gateway.
 BENCH  ?=
 PEERS   = 'uvicorn[standard]' granian gunicorn hypercorn websockets wsproto a2wsgi flask
@@ -37,7 +39,7 @@ demo: $(VENV)/demo ## serve examples/gateway.toml on 127.0.0.1:8000
 	$(BIN)/gateway -c examples/gateway.toml
 
 test: check ## run every check and every test
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST)
 
 check: $(VENV)/dev ## lint, types, architecture
 	$(BIN)/ruff check

@@ -138,9 +138,11 @@ class Supervisor:
         if self._development is not None:
             await self._development.start(begin)
         else:
-            self._reason = "the start failed"
-            await begin()
-            self._reason = ""
+            try:
+                await begin()
+            except GatewayError:
+                self._reason = "the start failed"
+                raise
 
     async def _open_health(self) -> None:
         sockets = [each.socket for each in self._service.health]

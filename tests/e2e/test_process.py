@@ -493,10 +493,12 @@ def test_commands_run_by_a_hook_of_process_1_keep_their_exit_codes(gateway, tmp_
     namespace = ["--pid", "--fork", "--kill-child", "--mount-proc"]
     needs_namespace(namespace)
     (tmp_path / "hooks.py").write_text(
-        "import subprocess\n\n"
+        "import subprocess, time\n\n"
         "def on_start():\n"
         "    for _ in range(30):\n"
-        "        print('code', subprocess.run(['sh', '-c', 'exit 7']).returncode, flush=True)\n"
+        "        child = subprocess.Popen(['sh', '-c', 'exit 7'])\n"
+        "        time.sleep(0.005)  # it has ended before it is waited for\n"
+        "        print('code', child.wait(), flush=True)\n"
     )
     launcher = "import os, sys; os.execvp('unshare', ['unshare', *sys.argv[1:]])"
     command = [*namespace, sys.executable, "-m", "gateway"]

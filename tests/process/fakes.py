@@ -222,7 +222,9 @@ class FakeLauncher:
         for each in self.played:
             each.end()
         while self._tasks:
-            await asyncio.gather(*self._tasks)
+            await asyncio.wait(
+                self._tasks
+            )  # gather, on Python 3.12, does not let go for what is done
 
 
 def a_plan(launcher: FakeLauncher, **settings) -> Plan:

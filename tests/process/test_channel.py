@@ -163,7 +163,11 @@ def test_a_failure_of_another_kind_is_one_of_the_start():
 
 @pytest.mark.parametrize(
     ("said", "told"),
-    [("\x1b[31mred", "\\x1b[31mred"), ("a\tb\n c", "a\tb\n c"), ("\x00\x7f\x85", "\\x00\\x7f\\x85")],
+    [
+        ("\x1b[31mred", "\\x1b[31mred"),
+        ("a\tb\n c", "a\tb\n c"),
+        ("\x00\x7f\x85", "\\x00\\x7f\\x85"),
+    ],
 )
 def test_a_failure_has_nothing_in_it_that_a_terminal_acts_on(said, told):
     assert str(failure_of(said, 3)) == told

@@ -16,8 +16,8 @@ from gateway.errors import ConfigError
 from gateway.process.channel import receive_frame
 from gateway.process.handover import Handover
 from gateway.process.launcher import FreshLauncher
-from gateway.process.template_launcher import TemplateLauncher
 from gateway.process.tasks import Tasks
+from gateway.process.template_launcher import TemplateLauncher
 
 from .fakes import on_loop
 from .test_launcher import buried, directory, get, listening, order, settings
@@ -95,9 +95,7 @@ def test_a_parent_that_has_changed_its_mind_is_no_failure(module):
 @pytest.mark.parametrize("module", ["child", "template"])
 def test_a_worker_whose_parent_has_died_leaves_without_a_traceback(directory, module, gone):
     newborn = Newborn(module)
-    newborn.tell(
-        Handover(settings=settings(directory), index=0, sockets=(), dump=-1, parent=2**22)
-    )
+    newborn.tell(Handover(settings=settings(directory), index=0, sockets=(), dump=-1, parent=2**22))
     if gone:
         newborn.sock.shutdown(socket.SHUT_RD)
     else:

@@ -86,7 +86,8 @@ async def test_commands_run_from_a_thread_keep_their_exit_codes():
         loop.add_signal_handler(signal.SIGCHLD, orphans.look)
 
         def commands() -> list[int]:
-            return [subprocess.run(["sh", "-c", "exit 7"]).returncode for _ in range(30)]
+            command = ["sh", "-c", "exit 7"]
+            return [subprocess.run(command, check=False).returncode for _ in range(30)]
 
         assert await asyncio.to_thread(commands) == [7] * 30
         loop.remove_signal_handler(signal.SIGCHLD)

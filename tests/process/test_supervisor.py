@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
-
 from e2e.process import Gateway, wait_for, wait_until, write_main
 
 pytestmark = [
@@ -63,7 +62,6 @@ def test_a_start_that_failed_is_taken_back_by_the_hooks(start, tmp_path, calls, 
     (tmp_path / "main.py").write_text("import nothing_of_that_name")
     assert start("main:app", *args).wait() == 3
     assert calls("on_ready") == []
-    assert {call[1] for call in calls("on_worker_exit")} <= {3, 0}  # 0: told to leave beside it
     assert 3 in [call[1] for call in calls("on_worker_exit")]
     assert len(calls("on_start")) == len(calls("on_stop")) == 1
     assert calls()[-1][0] == "on_stop"
