@@ -13,7 +13,7 @@ PEERS   = 'uvicorn[standard]' granian gunicorn hypercorn websockets wsproto a2ws
 INDEX   = --default-index https://pypi.org/simple
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format docs fuzz soak bench bench-websocket lock clean
+.PHONY: help demo test unit check format docs fuzz soak bench bench-websocket lock clean
 
 help:
 	@grep -E '^[a-z-]+: ' Makefile | sed 's/:.*##/\t/' | expand -t 18
@@ -40,6 +40,11 @@ demo: $(VENV)/demo ## serve examples/gateway.toml on 127.0.0.1:8000
 
 test: check ## run every check and every test
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST)
+
+unit: $(VENV)/dev ## run the types and the tests that need no other process
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/e2e --ignore tests/deploy \
+	  --ignore tests/examples --ignore tests/workers --ignore tests/process $(PYTEST)
 
 check: $(VENV)/dev ## lint, types, architecture
 	$(BIN)/ruff check
