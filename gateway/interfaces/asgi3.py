@@ -54,42 +54,36 @@ class Asgi3Interface:
 
     def __call__(self, exchange: Exchange) -> None:
         head = exchange.head
+        call: AsgiCall | WebSocketCall
         if head.upgrade == b"websocket" and self._sessions is not None:
-            self._open_websocket(exchange, self._sessions)
-            return
-        scope: Scope = {
-            "type": "http",
-            "asgi": {"version": self._version, "spec_version": "2.5"},
-            "http_version": head.version,
-            "server": head.server,
-            "client": head.client,
-            "scheme": head.scheme,
-            "method": head.method,
-            "root_path": head.root_path,
-            "path": head.path,
-            "raw_path": head.raw_path,
-            "query_string": head.query,
-            "headers": head.headers,
-            "extensions": {
-                "http.response.early_hint": {},
-                "http.response.pathsend": {},
-                "http.response.trailers": {},
-            },
-        }
-        call = AsgiCall(exchange, self._loop)
-        exchange.listener = call
-        self._begin(call, scope)
-
-    def _open_websocket(self, exchange: Exchange, sessions: SessionOptions) -> None:
-        try:
-            handshake = Handshake.check(exchange.head, origins=self._origins)
-        except HandshakeError as error:
-            exchange.refuse(error.status, error.reason, error.headers)
-            return
-        call = WebSocketCall(exchange, handshake, sessions, self._loop)
-        self._begin(call, websocket_scope(exchange.head, handshake, self._version))
-
-    def _begin(self, call: AsgiCall | WebSocketCall, scope: Scope) -> None:
+            try:
+                handshake = Handshake.check(head, origins=self._origins)
+            except HandshakeError as error:
+                exchange.refuse(error.status, error.reason, error.headers)
+                return
+            call = WebSocketCall(exchange, handshake, self._sessions, self._loop)
+            scope = websocket_scope(head, handshake, self._version)
+        else:
+            scope = {
+                "type": "http",
+                "asgi": {"version": self._version, "spec_version": "2.5"},
+                "http_version": head.version,
+                "server": head.server,
+                "client": head.client,
+                "scheme": head.scheme,
+                "method": head.method,
+                "root_path": head.root_path,
+                "path": head.path,
+                "raw_path": head.raw_path,
+                "query_string": head.query,
+                "headers": head.headers,
+                "extensions": {
+                    "http.response.early_hint": {},
+                    "http.response.pathsend": {},
+                    "http.response.trailers": {},
+                },
+            }
+            call = exchange.listener = AsgiCall(exchange, self._loop)
         if self._state is not None:
             scope["state"] = self._state.copy()
         self.calls.add(call)

@@ -65,7 +65,8 @@ class AsgiCall(ApplicationTask):
             calls.discard(self)
             # A cycle, exchange and call, would leave both to the garbage collector: 1.4 µs more.
             exchange.listener = None
-            self.wake()  # a task left behind in receive() would wait for ever
+            if self._waiters:
+                self.wake()  # a task left behind in receive() would wait for ever
 
     def _complain(self) -> None:
         exchange = self._exchange

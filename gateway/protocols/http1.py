@@ -221,13 +221,13 @@ class Http1Connection(asyncio.Protocol):
         while data:
             if self._lingering:
                 break
-            if self._tunnel:
-                self._pass_on(data)
-                break
             if self._body is not None:
                 data = self._read_body(self._body, data)
             elif self.exchange is None and self._writable:
                 data = self._read_head(data)
+            elif self._tunnel:
+                self._pass_on(data)
+                break
             else:
                 # Not its turn; or the peer asks for more without reading the answers.
                 self._input = data
@@ -615,9 +615,8 @@ class Http1Connection(asyncio.Protocol):
 
         A response whose head has left without ``Connection: close`` has promised to take another
         request; that one will say it. (Not an event stream: its client waits before it asks again.)
-        A connection that has not had its first request yet gets
-        `_FIRST` seconds for it: its bytes may be on their way, and no client repeats a request on a
-        connection it has just opened.
+        A connection that has not had its first request yet gets `_FIRST` seconds for it: its bytes
+        may be on their way, and no client repeats a request on a connection it has just opened.
         """
         context = self._context
         now = context.clock.now
