@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from math import inf
 from typing import Final, TypeAlias
 
 from gateway.fields import TOKEN
-from gateway.protocols.http1_rules import BadRequest, check_fields
+from gateway.protocols.http1_rules import check_fields
+from gateway.protocols.request_rules import BadRequest
 
 __all__ = ["BodyDecoder", "ChunkedDecoder", "LengthDecoder"]
 
@@ -53,12 +55,24 @@ class ChunkedDecoder:
 
     limit, fields: bounds on the trailer section, in bytes and lines. Trailers are checked and
     dropped: they must not join the header section (RFC 9110, section 6.5.1).
+    announced: bytes of content in the chunks begun so far. most: as many as there may be.
 
     Size lines are bounded to 1 KiB, extensions to 16 KiB in all, as Go's net/http does: an endless
     extension is otherwise a body nobody counts.
     """
 
-    __slots__ = ("_extensions", "_fields", "_left", "_limit", "_rest", "_state", "done", "left")
+    __slots__ = (
+        "_extensions",
+        "_fields",
+        "_left",
+        "_limit",
+        "_rest",
+        "_state",
+        "announced",
+        "done",
+        "left",
+        "most",
+    )
 
     _IN_SIZE, _IN_DATA, _IN_CRLF, _IN_TRAILERS = range(4)
 
@@ -71,6 +85,8 @@ class ChunkedDecoder:
         self._state = self._IN_SIZE
         self.done = False
         self.left = 0  # of the whole body: not known, so small until it proves otherwise
+        self.announced = 0
+        self.most: float = inf
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
         """Decode `data`; returns (content, surplus).
@@ -111,6 +127,9 @@ class ChunkedDecoder:
                     raise BadRequest(400, "the chunk extensions are too long")
                 position = match.end()
                 self._left = int(digits, 16)
+                self.announced += self._left
+                if self.announced > self.most:
+                    raise BadRequest(413, "the request body is too large")
                 self._state = self._IN_DATA if self._left else self._IN_TRAILERS
             else:
                 finish = self._trailers_end(data, position)

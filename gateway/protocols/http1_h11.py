@@ -11,7 +11,8 @@ from typing import Final
 import h11
 
 from gateway.head import Headers
-from gateway.protocols.http1_rules import BadRequest, check_fields
+from gateway.protocols.http1_rules import check_fields
+from gateway.protocols.request_rules import BadRequest
 
 __all__ = ["H11HeadParser"]
 

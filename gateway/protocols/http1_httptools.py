@@ -11,7 +11,7 @@ from typing import Final
 import httptools
 
 from gateway.head import Headers
-from gateway.protocols.http1_rules import BadRequest
+from gateway.protocols.request_rules import BadRequest
 
 __all__ = ["HttptoolsHeadParser"]
 

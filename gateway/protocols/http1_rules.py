@@ -8,15 +8,14 @@ the stricter answer is taken, because the request may have passed a proxy that r
 from __future__ import annotations
 
 import re
-from ipaddress import IPv6Address
 from typing import Final
 from urllib.parse import unquote
 
-from gateway.fields import FIELD_BYTES, TOKEN
+from gateway.fields import FIELD_MARKS, TOKEN
 from gateway.head import Headers, Peer, RequestHead
+from gateway.protocols.request_rules import METHODS, BadRequest, is_host, refused_method
 
 __all__ = [
-    "BadRequest",
     "RequestLine",
     "check_fields",
     "check_visible",
@@ -25,43 +24,14 @@ __all__ = [
 ]
 
 
-class BadRequest(Exception):  # noqa: N818 - it is the answer, by its name in RFC 9110
-    """A request that is refused without reaching an application.
-
-    status: 400, 408, 414, 417, 431, 501 or 505. The text says which rule was broken; it is logged
-    and never echoes bytes of the request.
-    """
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.reason = reason
-
-
-# The methods of the IANA registry that llhttp reads as HTTP. CONNECT is left out: this is an
-# origin server (RFC 9110, section 9.3.6); so is PRI, the HTTP/2 preface.
-METHODS: Final[dict[bytes, str]] = {
-    name.encode(): name
-    for name in """ACL BIND CHECKOUT COPY DELETE GET HEAD LINK LOCK M-SEARCH MERGE MKACTIVITY
-    MKCALENDAR MKCOL MOVE NOTIFY OPTIONS PATCH POST PROPFIND PROPPATCH PURGE PUT QUERY REBIND
-    REPORT SEARCH SUBSCRIBE TRACE UNBIND UNLINK UNLOCK UNSUBSCRIBE""".split()
-}
-
 _VERSIONS: Final = {b"HTTP/1.1": "1.1", b"HTTP/1.0": "1.0"}
 
 RequestLine = tuple[str, bytes, str]
 """(method, target, version): ("GET", b"/a?b", "1.1")."""
 
 _PROTOCOL: Final = re.compile(rb"(?:%b(?:/%b)?)?" % (TOKEN.pattern, TOKEN.pattern))
-_UNKNOWN_METHOD: Final = re.compile(rb"[A-Z][A-Z0-9-]*")
 _OTHER_VERSION: Final = re.compile(rb".* HTTP/[0-9]\.[0-9]", re.DOTALL)
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)([^#]*)", re.IGNORECASE)
-# uri-host [":" port], RFC 9110 section 7.2. Without it "example.com/?" moves the path of the URLs
-# that frameworks build (CVE-2026-48710). Underscores are no host name, but Docker makes them.
-_HOST: Final = re.compile(
-    rb"(?:(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+"
-    rb"|\[([0-9A-Fa-f:.]+)(?:%25[A-Za-z0-9._~-]+)?\])(?::([0-9]{0,5}))?"
-)
 
 
 def parse_request_line(line: bytes) -> RequestLine:
@@ -92,9 +62,7 @@ def _explain_request_line(line: bytes) -> BadRequest:
         if _OTHER_VERSION.fullmatch(line):
             return BadRequest(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
         return BadRequest(400, "the request line does not end in a version")
-    if _UNKNOWN_METHOD.fullmatch(parts[0]):
-        return BadRequest(501, "the method is not known")
-    return BadRequest(400, "the method is not a name in capital letters")
+    return refused_method(parts[0])
 
 
 def check_fields(section: bytes) -> None:
@@ -106,7 +74,7 @@ def check_fields(section: bytes) -> None:
     lines = section.count(b"\r\n")
     if section.count(b"\n") != lines or section.count(b"\r") != lines:
         raise BadRequest(400, "a bare CR or LF in the header section")
-    if section.replace(b"\r\n", b"").translate(None, FIELD_BYTES):
+    if 0 in section.replace(b"\r\n", b"").translate(FIELD_MARKS):
         raise BadRequest(400, "a control character in the header section")
     if section.startswith((b" ", b"\t")) or b"\n " in section or b"\n\t" in section:
         raise BadRequest(400, "a folded header line")
@@ -167,7 +135,7 @@ def request_head(line: RequestLine, headers: Headers, peer: Peer) -> tuple[Reque
         if version == "1.1":
             raise BadRequest(400, "no Host")
     elif host != peer.checked_host:
-        if host and not _is_host(host):
+        if host and not is_host(host):
             raise BadRequest(400, "Host is not a host name with an optional port")
         peer.checked_host = host
 
@@ -219,20 +187,6 @@ def request_head(line: RequestLine, headers: Headers, peer: Peer) -> tuple[Reque
     return head, keep_alive
 
 
-def _is_host(host: bytes) -> bool:
-    match = _HOST.fullmatch(host)
-    if match is None:
-        return False
-    address, port = match.groups()
-    if address is not None:
-        # urllib.parse, and so every framework, raises ValueError for anything else in brackets.
-        try:
-            IPv6Address(address.decode())
-        except ValueError:
-            return False
-    return int(port or 0) <= 65535
-
-
 def _protocol(upgrade: bytes) -> bytes:
     """The protocol an Upgrade field asks for, which may name several (RFC 9110, section 7.8)."""
     names = [name.strip(b" \t") for name in upgrade.split(b",")]
@@ -268,7 +222,7 @@ def _reduce_target(method: str, target: bytes, headers: Headers) -> tuple[bytes,
     if match is None:
         raise BadRequest(400, "the request target is neither a path nor an http URL")
     authority, rest = match.groups()
-    if not _is_host(authority):
+    if not is_host(authority):
         raise BadRequest(400, "the authority of the request target is malformed")
     # "MUST ignore the received Host header field and instead replace it with the host
     # information of the request-target".
