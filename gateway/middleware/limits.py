@@ -1,4 +1,4 @@
-"""Ceilings on the exchanges of one process."""
+"""Ceilings on the exchanges of one process, and on their bodies."""
 
 from __future__ import annotations
 
@@ -7,34 +7,30 @@ from collections.abc import Callable
 
 from gateway.exchange import Exchange, Handler
 
-__all__ = ["limit_concurrency", "limit_max_requests", "spread"]
+__all__ = ["limit_body", "limit_max_requests", "spread"]
 
 
-def limit_concurrency(next: Handler, limit: int, *, retry_after: int = 1) -> Handler:  # noqa: A002
-    """Hand at most `limit` exchanges at a time to `next`; answer the others 503.
+def limit_body(next: Handler, limit: int) -> Handler:  # noqa: A002
+    """Answer 413 to bodies of more than `limit` bytes.
 
-    An exchange counts from here until it is finished, however that happens. Idle connections do
-    not count: a ceiling that counts sockets is filled by browsers that opened them in advance, and
-    a count that includes the request being judged admits one less than was asked for.
-
-    retry_after: seconds, see `Exchange.refuse_for_now`.
+    One that declares its length never reaches `next`, and whoever waits for 100 (Continue) does not
+    send it. Any other is counted while it arrives; beyond the limit it is a 413 where nothing was
+    sent yet, else a cut, and the application's client is gone.
     """
-    in_flight = 0
 
-    def release(_: Exchange) -> None:
-        nonlocal in_flight
-        in_flight -= 1
-
-    def limited(exchange: Exchange) -> None:
-        nonlocal in_flight
-        if in_flight >= limit:
-            exchange.refuse_for_now(retry_after=retry_after)
-            return
-        in_flight += 1
-        exchange.on_finish.append(release)
+    def bounded(exchange: Exchange) -> None:
+        length = exchange.head.content_length
+        if length != 0:
+            if length is None:
+                exchange.wire.limit_body(limit)
+                if exchange.finished:
+                    return
+            elif length > limit:
+                exchange.refuse(413, "the request body is too large")
+                return
         next(exchange)
 
-    return limited
+    return bounded
 
 
 def limit_max_requests(next: Handler, limit: int, on_reached: Callable[[], None]) -> Handler:  # noqa: A002

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import pytest
 from fakes import FakeWire, exchange, head
 
 from gateway.exchange import Exchange
-from gateway.middleware.limits import limit_concurrency, limit_max_requests
+from gateway.middleware.limits import limit_body, limit_max_requests
 
 
 def send(handler) -> tuple[Exchange, FakeWire]:
@@ -11,66 +12,6 @@ def send(handler) -> tuple[Exchange, FakeWire]:
     request = exchange(head(), wire)
     handler(request)
     return request, wire
-
-
-def test_exactly_the_limit_is_admitted():
-    """Not one less, as where the request being judged counts itself."""
-    taken: list[Exchange] = []
-    handler = limit_concurrency(taken.append, 2)
-
-    wires = [send(handler)[1] for _ in range(3)]
-
-    assert len(taken) == 2
-    assert [wire.status for wire in wires] == [None, None, 503]
-
-
-def test_a_limit_of_one_serves_one():
-    taken: list[Exchange] = []
-    send(limit_concurrency(taken.append, 1))
-
-    assert len(taken) == 1
-
-
-def test_refusal_says_when_to_come_back():
-    handler = limit_concurrency(lambda _: None, 0, retry_after=7)
-
-    _, wire = send(handler)
-
-    assert wire.status == 503
-    assert wire.header(b"retry-after") == b"7"
-    assert wire.ended
-
-
-def test_every_end_of_an_exchange_frees_its_place_once():
-    taken: list[Exchange] = []
-    handler = limit_concurrency(taken.append, 1)
-    ends = [
-        lambda request: request.start(200, [], b"done"),
-        lambda request: request.lost(),
-        lambda request: request.fail(),
-        lambda request: request.abort(),
-        lambda request: request.refuse(400, "no"),
-    ]
-    for end in ends:
-        request, _ = send(handler)
-        assert send(handler)[1].status == 503
-        end(request)
-        request.lost()
-
-    request, wire = send(handler)
-
-    assert wire.status is None
-    assert len(taken) == len(ends) + 1
-    assert send(handler)[1].status == 503
-
-
-def test_a_refused_exchange_frees_nothing():
-    handler = limit_concurrency(lambda _: None, 1)
-    send(handler)
-    refused, _ = send(handler)
-    refused.lost()
-
-    assert send(handler)[1].status == 503
 
 
 def test_on_reached_is_called_once_with_the_last_request_and_all_are_served():
@@ -83,3 +24,55 @@ def test_on_reached_is_called_once_with_the_last_request_and_all_are_served():
         send(handler)
 
     assert events == ["served", "reached", "served", "served", "served"]
+
+
+# --- bodies --------------------------------------------------------------------------------------
+
+
+def post(handler, length: int | None, *, expect_continue: bool = False) -> FakeWire:
+    wire = FakeWire()
+    handler(exchange(head("POST", content_length=length, expect_continue=expect_continue), wire))
+    return wire
+
+
+@pytest.mark.parametrize("length", [0, 1, 10])
+def test_a_body_within_the_limit_is_nobodys_business(length):
+    taken: list[Exchange] = []
+
+    wire = post(limit_body(taken.append, 10), length)
+
+    assert len(taken) == 1
+    assert wire.calls == []
+
+
+@pytest.mark.parametrize("expects", [False, True])
+def test_a_longer_one_is_refused_before_anybody_asks_for_it(expects):
+    taken: list[Exchange] = []
+
+    wire = post(limit_body(taken.append, 10), 11, expect_continue=expects)
+
+    assert taken == []
+    assert wire.status == 413
+    assert wire.informational == []
+
+
+def test_one_of_unknown_length_is_left_to_the_wire_to_count():
+    taken: list[Exchange] = []
+
+    wire = post(limit_body(taken.append, 10), None)
+
+    assert len(taken) == 1
+    assert wire.calls == [("limit_body", 10)]
+
+
+def test_one_that_was_too_long_already_reaches_nobody():
+    class Wire(FakeWire):
+        def limit_body(self, size: int) -> None:
+            request.refuse(413, "the request body is too large")
+
+    taken: list[Exchange] = []
+    request = Exchange(head("POST", content_length=None), Wire())
+
+    limit_body(taken.append, 10)(request)
+
+    assert taken == []
