@@ -34,26 +34,37 @@ class ApplicationTask:
 
     @property
     def cancelled(self) -> bool:
-        """The server ends the call, at the end of a drain."""
+        """The server ends the call: see `cancel`."""
         return self.task is not None and self.task.cancelling() > 0
+
+    def cancel(self) -> None:
+        """End the call, at the end of a drain or of its time.
+
+        In the loop's next turn: a task that is cancelled before its first step never runs, and a
+        call that never runs does not end its exchange.
+        """
+        if self.task is not None:
+            self._loop.call_soon(self.task.cancel)
 
     def wake(self) -> None:
         """Let everybody who waits look again."""
-        if self._waiters:
-            waiters, self._waiters = self._waiters, []
+        waiters = self._waiters
+        if waiters:
+            self._waiters = []
             for waiter in waiters:
                 if not waiter.done():
                     waiter.set_result(None)
 
-    async def _news(self) -> None:
+    def _news(self) -> asyncio.Future[None]:
+        """What to wait for until `wake`. No coroutine: one more around each wait costs 0.2 µs."""
         self._unyielded = 0
+        waiters = self._waiters
+        if waiters:
+            # Those that were cancelled would stay for as long as there are no news.
+            waiters[:] = [waiter for waiter in waiters if not waiter.done()]
         waiter: asyncio.Future[None] = self._loop.create_future()
-        self._waiters.append(waiter)
-        try:
-            await waiter
-        finally:
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
+        waiters.append(waiter)
+        return waiter
 
     async def _yield(self) -> None:
         """Let others have a turn; for who has sent `TURN` without waiting."""

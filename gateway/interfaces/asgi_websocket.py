@@ -17,14 +17,16 @@ from gateway.interfaces.asgi_messages import (
     as_headers,
     is_disconnect,
 )
+from gateway.interfaces.tls_facts import tls_extension
 from gateway.log import log_app_error
+from gateway.websocket.close_codes import ABNORMAL, INTERNAL_ERROR, NORMAL
 from gateway.websocket.handshake import Handshake
 from gateway.websocket.session import Session, SessionOptions
 
 __all__ = ["WebSocketCall", "websocket_scope"]
 
 _SCHEMES: Final = {"http": "ws", "https": "wss"}
-_NO_SOCKET: Final = (1006, "")
+_NO_SOCKET: Final = (ABNORMAL, "")
 _START: Final = "websocket.http.response.start"
 _BODY: Final = "websocket.http.response.body"
 _ANSWERS: Final = frozenset(("websocket.accept", "websocket.close", _START))
@@ -32,7 +34,7 @@ _ANSWERS: Final = frozenset(("websocket.accept", "websocket.close", _START))
 
 def websocket_scope(head: RequestHead, handshake: Handshake, version: str) -> Scope:
     """The connection scope, without ``state``. version: of ASGI, "3.0"."""
-    return {
+    scope: Scope = {
         "type": "websocket",
         "asgi": {"version": version, "spec_version": "2.5"},
         "http_version": head.version,
@@ -47,6 +49,9 @@ def websocket_scope(head: RequestHead, handshake: Handshake, version: str) -> Sc
         "subprotocols": handshake.subprotocols,
         "extensions": {"websocket.http.response": {}},
     }
+    if head.tls is not None:
+        scope["extensions"]["tls"] = tls_extension(head.tls)
+    return scope
 
 
 class WebSocketCall(ApplicationTask):
@@ -97,13 +102,13 @@ class WebSocketCall(ApplicationTask):
             cancelled = self.cancelled
             if not cancelled and not (self._closed is not None and is_disconnect(error)):
                 log_app_error(self._exchange, error)
-            self._end(1011, cancelled=cancelled)
+            self._end(INTERNAL_ERROR, cancelled=cancelled)
         else:
             if not self._accepted and self._closed is None:
                 what = "completing its response" if self._denial else "accepting or closing"
                 problem = ResponseError(f"the application returned without {what}")
                 log_app_error(self._exchange, problem)
-            self._end(1000)
+            self._end(NORMAL)
         finally:
             calls.discard(self)
             if not self._accepted:
@@ -149,7 +154,7 @@ class WebSocketCall(ApplicationTask):
                 return {"type": "websocket.receive", "text": data}
             if data is not None:
                 return {"type": "websocket.receive", "bytes": data}
-            closed = self._closed
+            closed = session.closed if self._accepted else self._closed
             if closed is not None:
                 if self._disconnect_given:
                     raise ClientGone("the disconnect event was received already")
@@ -176,7 +181,7 @@ class WebSocketCall(ApplicationTask):
             self._unyielded += len(data) + MESSAGE
             if self._unyielded > TURN:
                 await self._yield()
-            if not session.writable:
+            if not self._exchange.writable:
                 await self._room()
         elif kind == "websocket.close" and self._accepted:
             self._refuse_late()
@@ -239,21 +244,25 @@ class WebSocketCall(ApplicationTask):
             return "after the accept"
         return "in a denial" if self._denial is not None else "before the accept"
 
-    # --- gateway.websocket.session.SessionListener; gateway.exchange.Listener in a denial ---------
+    # --- gateway.websocket.session.SessionListener ----------------------------------------------
 
-    def on_news(self) -> None:
+    on_news = ApplicationTask.wake
+
+    # --- gateway.exchange.Listener, in a denial -------------------------------------------------
+
+    def on_readable(self) -> None:
         self.wake()
         if self._denial is not None:
             self._denial.wake()
 
-    on_readable = on_writable = on_gone = on_news
+    on_writable = on_gone = on_readable
 
     def __repr__(self) -> str:
         return f"<WebSocketCall {self._exchange}>"
 
 
 def _close(message: Message) -> tuple[int, str]:
-    code, reason = message.get("code", 1000), message.get("reason") or ""
+    code, reason = message.get("code", NORMAL), message.get("reason") or ""
     if not isinstance(code, int):
         raise ResponseError(f"a close code is an int, not {type(code).__name__}")
     if not isinstance(reason, str):

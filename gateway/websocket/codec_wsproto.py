@@ -114,7 +114,7 @@ class WsprotoCodec:
         payload = bytes(self._parts)
         self._parts.clear()
         self._steps = header.after
-        return Frame(header.opcode, payload, header.fin, header.rsv1)
+        return header.opcode, payload, header.fin, header.rsv1
 
     def encode(self, opcode: int, payload: bytes, *, fin: bool = True, rsv1: bool = False) -> bytes:
         """One frame as it goes to the wire."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway.websocket.codec import Violation
-from gateway.websocket.extensions import parse_offers
+from gateway.websocket.extensions import Offer
 
 __all__ = ["Deflate"]
 
@@ -79,16 +79,13 @@ class Deflate:
         self._inflater: zlib._Decompress | None = None
 
     @classmethod
-    def negotiate(cls, offers: Sequence[bytes]) -> Deflate | None:
+    def negotiate(cls, offers: Sequence[Offer]) -> Deflate | None:
         """Take the first offer that can be kept, or None: the connection is not compressed.
 
-        offers: the values of the request's Sec-WebSocket-Extensions fields. Other extensions are
-        passed over; an offer with an unknown, repeated or wrong parameter is declined
-        (section 7), and a client may have put another one behind it.
-
-        Raises ValueError for a malformed field.
+        Other extensions are passed over; an offer with an unknown, repeated or wrong parameter is
+        declined (section 7), and a client may have put another one behind it.
         """
-        for name, parameters in parse_offers(offers):
+        for name, parameters in offers:
             if name == _NAME and (agreed := cls._accepted(parameters)) is not None:
                 return agreed
         return None

@@ -10,7 +10,6 @@ from gateway.websocket.masking import apply_mask
 
 __all__ = ["FrameCodec"]
 
-_new = tuple.__new__
 _MASKED: Final = 0x80
 _MASKED_16: Final = 0xFE  # masked, with a length of 16 bits
 
@@ -43,10 +42,10 @@ class FrameCodec:
                 step = self._steps.get(data[0])
                 if step is not None:
                     opcode, fin, rsv1, self._steps = step
-                    return [_new(Frame, (opcode, apply_mask(data[6:], data[2:6]), fin, rsv1))]
+                    return [(opcode, apply_mask(data[6:], data[2:6]), fin, rsv1)]
             elif size > 127 and data[1] == _MASKED_16 and self._is_one(data):
                 opcode, fin, rsv1, self._steps = self._steps[data[0]]
-                return [_new(Frame, (opcode, apply_mask(data[8:], data[4:8]), fin, rsv1))]
+                return [(opcode, apply_mask(data[8:], data[4:8]), fin, rsv1)]
             frames, used = self._read(data)
             if used < len(data) and self.violation is None:
                 self._buffer += data[used:] if used else data
@@ -96,7 +95,7 @@ class FrameCodec:
                         if stop > end:
                             break
                     payload = apply_mask(view[start:stop], data[start - 4 : start])
-                    frames.append(_new(Frame, (opcode, payload, fin, rsv1)))
+                    frames.append((opcode, payload, fin, rsv1))
                     steps, at = after, stop
             except Violation as violation:
                 self.violation = violation.with_traceback(None)

@@ -1,4 +1,4 @@
-"""The opening handshake (RFC 6455, sections 4.2 and 9.1, 11.3): what a client asks, and the answer.
+"""The opening handshake (RFC 6455, section 4.2; RFC 8441): what a client asks, and the answer.
 
 Every field is bytes until it was checked. What is not printable ASCII is refused before anything
 looks at it: one such byte in Sec-WebSocket-Protocol has ended whole workers elsewhere
@@ -16,7 +16,7 @@ from typing import Final
 from gateway.exchange import ResponseError
 from gateway.fields import TOKEN, normalized
 from gateway.head import Headers, RequestHead
-from gateway.websocket.extensions import parse_offers
+from gateway.websocket.extensions import Offer, parse_offers
 
 __all__ = ["Handshake", "HandshakeError"]
 
@@ -27,7 +27,7 @@ _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY: Final = re.compile(rb"[A-Za-z0-9+/]{22}==")
 _PRINTABLE: Final = bytes(range(0x20, 0x7F)) + b"\t"
 _UPGRADING: Final = (b"connection", b"upgrade", b"origin")
-# Negotiated here; and what no 101 may have (RFC 9110, section 8.6).
+# Negotiated here; and what no such answer may have (RFC 9110, sections 6.4.1 and 8.6).
 _OWN: Final = (b"sec-websocket-accept", b"sec-websocket-extensions", b"sec-websocket-protocol")
 _BODY: Final = (b"content-length", b"transfer-encoding")
 
@@ -50,26 +50,28 @@ class HandshakeError(Exception):
 
 
 class Handshake:
-    """A client's opening request on HTTP/1.1, found legal.
+    """A client's opening request, found legal.
 
     subprotocols: offered by the client, its favorite first, as sent.
-    extensions: the values of Sec-WebSocket-Extensions, line by line, found well-formed.
-    origin: what a browser says it acts for, b"https://example.com"; None from other clients.
+    extensions: offered by the client, its favorite first.
+    status: of the answer that opens the WebSocket: 101, or 200 over HTTP/2.
     """
 
-    __slots__ = ("_key", "extensions", "origin", "subprotocols")
+    __slots__ = ("_key", "extensions", "status", "subprotocols")
 
-    def __init__(
-        self, key: bytes, subprotocols: list[str], extensions: list[bytes], origin: bytes | None
-    ) -> None:
+    def __init__(self, key: bytes | None, subprotocols: list[str], extensions: list[Offer]) -> None:
+        """key: of a client on HTTP/1.1, to be answered with its hash; None over HTTP/2."""
         self._key = key
         self.subprotocols = subprotocols
         self.extensions = extensions
-        self.origin = origin
+        self.status = 200 if key is None else 101
 
     @classmethod
     def check(cls, head: RequestHead, *, origins: Sequence[str] | None = None) -> Handshake:
         """Check a request whose `head.upgrade` is b"websocket". Raises `HandshakeError`.
+
+        Over HTTP/2 that is what ``:protocol`` says, and the method is "GET" there too. A key proves
+        that the server is no HTTP/1.1 cache; the stream does without (RFC 8441, section 5).
 
         origins: the allowed values of Origin, such as "https://example.com", with the port where
             it is not the scheme's own; compared whole, case ignored. "null" (a sandboxed page, a
@@ -79,9 +81,11 @@ class Handshake:
         """
         if head.method != "GET":
             raise HandshakeError(405, "a WebSocket is opened with GET", [(b"allow", b"GET")])
-        if head.upgrade != b"websocket" or head.version != "1.1":
-            raise HandshakeError(400, "not a WebSocket request of HTTP/1.1")
-        if head.content_length != 0:
+        if head.upgrade != b"websocket" or head.version == "1.0":
+            raise HandshakeError(400, "not a WebSocket request of HTTP/1.1 or HTTP/2")
+        old = head.version == "1.1"
+        # A stream that can carry frames has not ended, and does not know its length.
+        if head.content_length != (0 if old else None):
             raise HandshakeError(400, "a WebSocket request has no body")
         found: dict[bytes, list[bytes]] = {}
         for name, value in head.headers:
@@ -93,11 +97,14 @@ class Handshake:
         if version != b"13":
             if version is None:
                 raise HandshakeError(400, "Sec-WebSocket-Version is missing")
-            # RFC 6455, section 4.4, and RFC 9110, section 15.5.22, for Upgrade.
-            wanted = [(b"sec-websocket-version", b"13"), (b"upgrade", b"websocket")]
+            # RFC 6455, section 4.4, and RFC 9110, section 15.5.22, for Upgrade, which is none of
+            # HTTP/2's fields.
+            wanted = [(b"sec-websocket-version", b"13")]
+            if old:
+                wanted.append((b"upgrade", b"websocket"))
             raise HandshakeError(426, "the WebSocket version is 13", wanted)
-        key = _only(found, b"sec-websocket-key")
-        if key is None or not _KEY.fullmatch(key):
+        key = _only(found, b"sec-websocket-key") if old else None
+        if old and (key is None or not _KEY.fullmatch(key)):
             raise HandshakeError(400, "Sec-WebSocket-Key is not 16 bytes in base64")
         origin = _only(found, b"origin")
         if origins:
@@ -105,17 +112,16 @@ class Handshake:
             if not any(said == allowed.lower() for allowed in origins):
                 raise HandshakeError(403, "the origin is not allowed")
         subprotocols = _tokens(found.get(b"sec-websocket-protocol", []))
-        extensions = found.get(b"sec-websocket-extensions", [])
         try:
-            parse_offers(extensions)
+            extensions = parse_offers(found.get(b"sec-websocket-extensions", []))
         except ValueError as error:
             raise HandshakeError(400, f"Sec-WebSocket-Extensions: {error}") from None
-        return cls(key, subprotocols, extensions, origin)
+        return cls(key, subprotocols, extensions)
 
     def accept_headers(
         self, *, subprotocol: str | None, extension: bytes | None, extra: Headers
     ) -> Headers:
-        """The fields of the 101; Connection and Upgrade are the wire's.
+        """The fields of the answer with `status`; Connection and Upgrade are the wire's.
 
         extension: the value of Sec-WebSocket-Extensions.
         extra: the application's own fields. What describes a connection or a body is left out.
@@ -123,8 +129,10 @@ class Handshake:
         Raises `ResponseError` for a subprotocol that was not offered, which every client must
         take for a failure (RFC 6455, section 4.1), and for fields that are negotiated here.
         """
-        accept = b64encode(sha1(self._key + _GUID, usedforsecurity=False).digest())
-        headers = [(b"sec-websocket-accept", accept)]
+        headers: Headers = []
+        if self._key is not None:
+            accept = b64encode(sha1(self._key + _GUID, usedforsecurity=False).digest())
+            headers.append((b"sec-websocket-accept", accept))
         if subprotocol is not None:
             if subprotocol not in self.subprotocols:
                 offer = ", ".join(self.subprotocols) or "none"

@@ -18,6 +18,7 @@ class Inbox:
     they came, so that nothing is inflated for which there is no room: the caller stops reading,
     and no more than one read is kept that way.
 
+    messages: those that wait, oldest first.
     full: there is no room.
     """
 
@@ -26,26 +27,21 @@ class Inbox:
         "_frames",
         "_max_queue",
         "_max_size",
-        "_messages",
         "_size",
         "full",
+        "messages",
     )
 
     def __init__(self, assembly: Assembly, max_queue: int, max_size: int) -> None:
         """max_size: characters or bytes of all messages that wait; at least one always fits."""
+        # A deque takes 0.6 KiB while it is empty, which is what most of them are.
+        self.messages: list[str | bytes] = []
         self.full = False
         self._assembly = assembly
         self._max_queue = max_queue
         self._max_size = max_size
-        # A deque takes 0.6 KiB while it is empty, which is what most of them are.
-        self._messages: list[str | bytes] = []
         self._size = 0
         self._frames: deque[Frame] | None = None
-
-    @property
-    def empty(self) -> bool:
-        """Nothing can be taken, now or after a `refill`."""
-        return not self._messages
 
     def add(self, frame: Frame) -> bool:
         """Take the next data frame; True when it completed a message.
@@ -60,18 +56,16 @@ class Inbox:
         message = self._assembly.add(frame)
         if message is None:
             return False
-        messages = self._messages
+        messages = self.messages
         messages.append(message)
         self._size += len(message)
         if len(messages) >= self._max_queue or self._size >= self._max_size:
             self.full = True
         return True
 
-    def take(self) -> str | bytes | None:
-        """The oldest message, None if there is none. Call `refill` where it was `full`."""
-        if not self._messages:
-            return None
-        message = self._messages.pop(0)
+    def take(self) -> str | bytes:
+        """The oldest of `messages`. Call `refill` where it was `full`."""
+        message = self.messages.pop(0)
         self._size -= len(message)
         return message
 

@@ -34,7 +34,7 @@ from gateway.websocket.close_codes import (
     is_close_code,
     parse_close,
 )
-from gateway.websocket.codec import BINARY, CLOSE, PING, PONG, TEXT, Frame, Violation
+from gateway.websocket.codec import BINARY, CLOSE, PING, PONG, TEXT, Violation
 from gateway.websocket.deflate import Deflate
 from gateway.websocket.handshake import Handshake
 from gateway.websocket.inbox import Inbox
@@ -133,7 +133,7 @@ class Session:
     def accept(self, *, subprotocol: str | None = None, headers: Headers | None = None) -> None:
         """Open the WebSocket, with one of the offered subprotocols.
 
-        headers: further fields of the 101.
+        headers: further fields of the answer.
 
         Raises `ClientGone` when the client has left, and `ResponseError` as
         `Handshake.accept_headers` and when it is too late.
@@ -147,21 +147,25 @@ class Session:
             extra=headers or [],
         )
         self._keepalive = Keepalive(self._options, self._now)
-        # What the peer has sent ahead may arrive within this call. It waits for the last line.
-        self._exchange.open_tunnel(101, fields)
-        if self._exchange.gone:
+        # Within this call what the peer has sent ahead may arrive, which waits for the last line;
+        # or its end.
+        exchange = self._exchange
+        exchange.open_tunnel(self._handshake.status, fields)
+        if exchange.tunnel is not self:
             raise ClientGone("the client disconnected")
         self.state = "open"
-        self._exchange.set_deadline(self._keepalive.seconds())
+        exchange.set_deadline(self._keepalive.seconds())
         self.on_readable()
 
     def take(self) -> str | bytes | None:
         """The next message, None if there is none now; the peer may go on when that makes room."""
-        message = self._inbox.take()
-        if message is None:
+        inbox = self._inbox
+        if not inbox.messages:
             if self._farewell is not None:
                 self._end(*self._farewell)
-        elif self._inbox.full:
+            return None
+        message = inbox.take()
+        if inbox.full:
             self._refill()
         return message
 
@@ -206,19 +210,13 @@ class Session:
 
     def on_readable(self) -> None:
         """Read all there is, unless the application has to take messages first."""
+        if self._is_busy():
+            return
         exchange = self._exchange
-        if self.state == "open":
-            if self._inbox.full or self._farewell is not None:
-                return
+        if self.state != "connecting":
             data = exchange.read()
             if data:
-                self._receive(data)
-        elif self.state == "closing":
-            data = exchange.read()
-            if data:
-                frames = self._codec.receive(data)
-                if self._codec.violation or any(frame.opcode == CLOSE for frame in frames):
-                    self._end()
+                self.on_bytes(data)
         if exchange.disconnected and exchange.tunnel is self:
             self._peer_left()
 
@@ -237,6 +235,39 @@ class Session:
             self._over(ABNORMAL)
 
     # --- gateway.exchange.Tunnel ----------------------------------------------------------------
+
+    def on_bytes(self, data: bytes) -> bool:
+        """Take what the peer sent, if this is the time for it; else `on_readable` reads it."""
+        codec = self._codec
+        if self.state == "closing":
+            if any(frame[0] == CLOSE for frame in codec.receive(data)) or codec.violation:
+                self._end()
+            return True
+        if self.state != "open" or self._is_busy():
+            return False
+        try:
+            for frame in codec.receive(data):
+                opcode = frame[0]
+                if opcode < CLOSE:
+                    if self._inbox.add(frame):
+                        self.messages_received += 1
+                elif opcode == CLOSE:
+                    code, reason = parse_close(frame[1])
+                    echo = b"" if code == NO_STATUS else close_payload(code)
+                    self._end_in_order(echo, code, reason)
+                    break
+                else:
+                    self._obey(opcode, frame[1])
+                    if self.closed is not None:
+                        return True
+            else:
+                if codec.violation is not None:
+                    self._fail(codec.violation)
+        except Violation as violation:
+            self._fail(violation)
+        if self.closed is None:
+            self._listener.on_news()
+        return True
 
     def on_deadline(self) -> None:
         """No accept, time for a ping, no pong, the end of the lifetime, no close frame."""
@@ -269,29 +300,9 @@ class Session:
 
     # --- from the peer --------------------------------------------------------------------------
 
-    def _receive(self, data: bytes) -> None:
-        codec = self._codec
-        try:
-            for frame in codec.receive(data):
-                if frame.opcode < CLOSE:
-                    if self._inbox.add(frame):
-                        self.messages_received += 1
-                elif frame.opcode == CLOSE:
-                    code, reason = parse_close(frame.payload)
-                    echo = b"" if code == NO_STATUS else close_payload(code)
-                    self._end_in_order(echo, code, reason)
-                    break
-                else:
-                    self._obey(frame)
-                    if self.state != "open":
-                        return
-            else:
-                if codec.violation is not None:
-                    self._fail(codec.violation)
-        except Violation as violation:
-            self._fail(violation)
-        if self.state == "open":
-            self._listener.on_news()
+    def _is_busy(self) -> bool:
+        """The application has to take messages before anything more is read."""
+        return self.state == "open" and (self._inbox.full or self._farewell is not None)
 
     def _refill(self) -> None:
         """There is room for a message: from what was read already, then from the peer."""
@@ -300,14 +311,13 @@ class Session:
             self.messages_received += inbox.refill()
         except Violation as violation:
             self._fail(violation)
-        if self.state == "open" and self._farewell is None and not inbox.full:
+        if self.state == "open" and not self._is_busy():
             if self._keepalive.grant():
                 self._exchange.set_deadline(self._keepalive.seconds())
             self.on_readable()
 
-    def _obey(self, frame: Frame) -> None:
-        payload = frame.payload
-        if frame.opcode == PONG:
+    def _obey(self, opcode: int, payload: bytes) -> None:
+        if opcode == PONG:
             if self._keepalive.pong(payload):
                 self._exchange.set_deadline(self._keepalive.seconds())
         elif self._exchange.writable:
@@ -345,11 +355,11 @@ class Session:
         """End with a close frame, but not before the messages in front of it were taken."""
         if self.state == "open":
             frame = self._codec.encode(CLOSE, payload)
-            if self._inbox.empty:
-                self._end(frame, code, reason)
-            else:
+            if self._inbox.messages:
                 self._farewell = frame, code, reason
                 self._exchange.set_deadline(_FAREWELL)
+            else:
+                self._end(frame, code, reason)
 
     def _end(self, last: bytes = b"", code: int = ABNORMAL, reason: str = "") -> None:
         """Let the exchange end after `last`."""

@@ -17,10 +17,12 @@ from gateway.exchange import Exchange, ResponseError
 from gateway.interfaces.asgi2 import as_asgi3
 from gateway.interfaces.asgi3 import Asgi3Interface
 from gateway.interfaces.asgi_trace import traced
+from gateway.interfaces.tls_facts import tls_extension
 from gateway.log import TRACE
 from gateway.websocket.codec import BINARY, CLOSE, TEXT
 from gateway.websocket.frames import FrameCodec
 from gateway.websocket.session import SessionOptions
+from interfaces.tls_fakes import nobody
 
 ACCEPT = {"type": "websocket.accept"}
 OPTIONS = {
@@ -157,6 +159,15 @@ def test_the_scope_is_the_head():
     assert scope["subprotocols"] == []
     assert scope["extensions"] == {"websocket.http.response": {}}
     assert "method" not in scope
+
+
+def test_a_tls_connection_has_an_extension_of_its_own():
+    request = upgrade(scheme="https")
+    request.tls = nobody()
+    assert scope_of(request)["extensions"] == {
+        "websocket.http.response": {},
+        "tls": tls_extension(nobody()),
+    }
 
 
 def test_https_is_wss():
@@ -954,6 +965,21 @@ def test_a_call_that_is_cancelled_before_its_accept_ends(caplog):
         return played
 
     assert play(steps).wire.status == 500
+    assert failures(caplog) == []
+
+
+def test_a_call_that_has_not_begun_is_cancelled_like_the_others(caplog):
+    async def app(scope, receive, send):
+        await asyncio.Event().wait()
+
+    async def steps():
+        played = Play(app)
+        played.interface.cancel()
+        await played.end()
+        return played
+
+    played = play(steps)
+    assert (played.interface.calls, played.wire.status) == (set(), 500)
     assert failures(caplog) == []
 
 

@@ -47,6 +47,24 @@ def opening(
     )
 
 
+def opening_on_http2(
+    *,
+    version: bytes | None = b"13",
+    extra: Headers | None = None,
+    content_length: int | None = None,
+) -> RequestHead:
+    """The same over HTTP/2, as the wire hands over an extended CONNECT (RFC 8441)."""
+    fields: Headers = [] if version is None else [(b"sec-websocket-version", version)]
+    return head(
+        "GET",
+        "/chat",
+        headers=fields + (extra or []),
+        version="2",
+        upgrade=b"websocket",
+        content_length=content_length,
+    )
+
+
 def masked(opcode: int, payload: bytes = b"", *, fin: bool = True, rsv1: bool = False) -> bytes:
     """A client's frame."""
     first = opcode | (0x80 if fin else 0) | (0x40 if rsv1 else 0)
@@ -93,6 +111,7 @@ class TunnelWire(FakeWire):
 
     deadline: seconds last asked for, None for never.
     early: what the peer sent before the tunnel was open; passed on while it opens.
+    half: the peer has closed its side by then; told while it opens.
     dies: the connection is found lost with the next bytes sent.
     """
 
@@ -100,6 +119,7 @@ class TunnelWire(FakeWire):
         super().__init__()
         self.deadline: float | None = None
         self.early = b""
+        self.half = False
         self.dies = False
         self.exchange: Exchange | None = None
 
@@ -107,6 +127,8 @@ class TunnelWire(FakeWire):
         self.status, self.headers = status, headers
         if self.early and self.exchange is not None:
             self.exchange.body_received(self.early)
+        if self.half and self.exchange is not None:
+            self.exchange.peer_closed()
 
     def set_deadline(self, seconds: float | None) -> None:
         self.deadline = seconds
@@ -134,8 +156,14 @@ class Client:
     Options are those of `SessionOptions`; without any, nothing is limited that a test would meet.
     """
 
-    def __init__(self, *, opening_fields: Headers | None = None, **options: object) -> None:
-        request = opening(extra=opening_fields)
+    def __init__(
+        self,
+        *,
+        opening_fields: Headers | None = None,
+        request: RequestHead | None = None,
+        **options: object,
+    ) -> None:
+        request = request or opening(extra=opening_fields)
         self.wire = TunnelWire()
         self.exchange = self.wire.exchange = Exchange(request, self.wire)
         self.listener = CountingListener()

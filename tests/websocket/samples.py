@@ -10,6 +10,7 @@ from gateway.websocket.codec import Codec, Frame
 from gateway.websocket.codec_websockets import WebsocketsCodec
 from gateway.websocket.codec_wsproto import WsprotoCodec
 from gateway.websocket.deflate import Deflate
+from gateway.websocket.extensions import parse_offers
 from gateway.websocket.frames import FrameCodec
 
 CODECS: list[type[Codec]] = [FrameCodec, WsprotoCodec, WebsocketsCodec]
@@ -53,7 +54,7 @@ def inflated(deflate: Deflate, *payloads: bytes, limit: int = 1 << 20) -> bytes:
 
 
 def agreed(*offers: bytes) -> Deflate:
-    deflate = Deflate.negotiate(offers)
+    deflate = Deflate.negotiate(parse_offers(offers))
     assert deflate is not None
     return deflate
 

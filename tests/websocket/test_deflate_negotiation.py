@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.websocket.deflate import Deflate
+from gateway.websocket.extensions import parse_offers
 
 from .samples import agreed
 
@@ -120,15 +121,15 @@ def test_offer_is_accepted_with_this_response(offer: bytes, response: bytes) -> 
 
 @pytest.mark.parametrize("offer", DECLINED)
 def test_offer_is_declined(offer: bytes) -> None:
-    assert Deflate.negotiate([offer]) is None
+    assert Deflate.negotiate(parse_offers([offer])) is None
 
 
 @pytest.mark.parametrize("offer", MALFORMED)
 def test_malformed_field_is_an_error(offer: bytes) -> None:
     with pytest.raises(ValueError):
-        Deflate.negotiate([offer])
+        parse_offers([offer])
     with pytest.raises(ValueError):
-        Deflate.negotiate([b"permessage-deflate", offer])
+        parse_offers([b"permessage-deflate", offer])
 
 
 def test_no_field_is_no_compression() -> None:
@@ -146,4 +147,4 @@ def test_long_malformed_field_is_refused_in_linear_time() -> None:
     for piece in (b'a; b="\\\\', b"a;b=", b"a; ", b", ", b'";', b"a ;"):
         data = piece * 10_000 + b'"'
         with pytest.raises(ValueError):
-            Deflate.negotiate([data])
+            parse_offers([data])

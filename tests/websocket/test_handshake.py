@@ -6,7 +6,7 @@ from gateway.exchange import ResponseError
 from gateway.head import Headers
 from gateway.websocket.handshake import Handshake, HandshakeError
 
-from .fakes import ACCEPT, KEY, opening
+from .fakes import ACCEPT, KEY, opening, opening_on_http2
 
 
 def refusal(head, **options) -> HandshakeError:
@@ -35,7 +35,7 @@ def test_the_key_of_the_rfc_gets_the_answer_of_the_rfc():
 
 def test_a_plain_request_has_no_offers():
     handshake = Handshake.check(opening())
-    assert (handshake.subprotocols, handshake.extensions, handshake.origin) == ([], [], None)
+    assert (handshake.subprotocols, handshake.extensions) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,10 @@ def test_extensions_are_kept_from_all_lines():
         (b"sec-websocket-extensions", b"x-other"),
     ]
     handshake = Handshake.check(opening(extra=lines))
-    assert handshake.extensions == [value for _, value in lines]
+    assert handshake.extensions == [
+        (b"permessage-deflate", [(b"client_max_window_bits", None)]),
+        (b"x-other", []),
+    ]
 
 
 @pytest.mark.parametrize("value", [b";", b"a; b=", b"a; b=c d", b"a=b", b'a; b="c', b"a b"])
@@ -190,15 +193,14 @@ ALLOWED = ("https://example.com", "http://Localhost:3000")
 
 @pytest.mark.parametrize("allowed", [None, ()])
 def test_without_a_list_every_origin_passes(allowed):
-    handshake = Handshake.check(opening(extra=origin(b"https://evil.test")), origins=allowed)
-    assert handshake.origin == b"https://evil.test"
+    Handshake.check(opening(extra=origin(b"https://evil.test")), origins=allowed)
 
 
 @pytest.mark.parametrize(
     "value", [b"https://example.com", b"HTTPS://Example.COM", b"http://localhost:3000"]
 )
 def test_a_listed_origin_passes_in_any_case(value):
-    assert Handshake.check(opening(extra=origin(value)), origins=ALLOWED).origin == value
+    Handshake.check(opening(extra=origin(value)), origins=ALLOWED)
 
 
 @pytest.mark.parametrize(
@@ -218,8 +220,7 @@ def test_any_other_origin_is_forbidden(value):
 
 
 def test_the_null_origin_passes_when_it_is_listed():
-    head = opening(extra=origin(b"null"))
-    assert Handshake.check(head, origins=["null"]).origin == b"null"
+    Handshake.check(opening(extra=origin(b"null")), origins=["null"])
 
 
 def test_a_request_without_origin_is_forbidden_by_a_list():
@@ -227,4 +228,54 @@ def test_a_request_without_origin_is_forbidden_by_a_list():
 
 
 def test_a_request_without_origin_passes_when_that_is_listed():
-    assert Handshake.check(opening(), origins=[*ALLOWED, ""]).origin is None
+    Handshake.check(opening(), origins=[*ALLOWED, ""])
+
+
+# --- HTTP/2 ---------------------------------------------------------------------------------------
+
+
+def test_http2_needs_no_key_and_is_answered_with_200_and_none():
+    handshake = Handshake.check(opening_on_http2())
+    assert (handshake.status, answer(handshake)) == (200, [])
+
+
+def test_http1_is_answered_with_101():
+    assert Handshake.check(opening()).status == 101
+
+
+def test_a_key_over_http2_is_not_looked_at():
+    head = opening_on_http2(extra=[(b"sec-websocket-key", b"?"), (b"sec-websocket-key", KEY)])
+    assert answer(Handshake.check(head)) == []
+
+
+def test_offers_over_http2_are_those_of_http1():
+    offers = [
+        (b"sec-websocket-protocol", b"chat"),
+        (b"sec-websocket-extensions", b"permessage-deflate"),
+    ]
+    handshake = Handshake.check(opening_on_http2(extra=offers))
+    assert answer(handshake, subprotocol="chat", extension=b"permessage-deflate") == offers
+
+
+def test_another_version_over_http2_is_told_without_the_upgrade_field():
+    error = refusal(opening_on_http2(version=b"8"))
+    assert (error.status, error.headers) == (426, [(b"sec-websocket-version", b"13")])
+
+
+def test_a_request_without_a_version_over_http2_is_malformed():
+    assert refusal(opening_on_http2(version=None)).status == 400
+
+
+@pytest.mark.parametrize("length", [0, 5])
+def test_a_stream_that_has_ended_or_knows_its_length_is_refused(length):
+    assert refusal(opening_on_http2(content_length=length)).status == 400
+
+
+def test_the_origin_is_checked_over_http2():
+    assert refusal(opening_on_http2(extra=origin(b"null")), origins=ALLOWED).status == 403
+
+
+def test_http_1_0_has_no_websocket():
+    head = opening()
+    head.version = "1.0"
+    assert refusal(head).status == 400

@@ -8,7 +8,7 @@ from gateway.exchange import ClientGone, ResponseError
 from gateway.websocket.close_codes import close_payload
 from gateway.websocket.codec import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
 
-from .fakes import ACCEPT, Client, masked
+from .fakes import ACCEPT, Client, masked, opening_on_http2
 
 # --- the opening ----------------------------------------------------------------------------------
 
@@ -23,6 +23,25 @@ def test_accept_opens_the_tunnel():
         (b"x-a", b"1"),
     ]
     assert client.session.state == "open"
+
+
+def test_accept_over_http2_opens_the_tunnel_with_200():
+    client = Client(request=opening_on_http2())
+    client.session.accept(headers=[(b"x-a", b"1")])
+    assert (client.wire.status, client.wire.headers) == (200, [(b"x-a", b"1")])
+    client.send(TEXT, b"hello")
+    assert client.messages() == ["hello"]
+    client.session.send("you")
+    assert client.frames() == [(TEXT, b"you")]
+
+
+def test_a_client_that_has_left_when_the_tunnel_opens_has_left():
+    client = Client()
+    client.wire.half = True
+    with pytest.raises(ClientGone):
+        client.session.accept()
+    assert client.session.state == "closed"
+    assert client.session.closed == (1006, "")
 
 
 def test_a_subprotocol_that_was_not_offered_leaves_the_request_to_be_answered():

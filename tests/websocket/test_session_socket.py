@@ -12,8 +12,9 @@ from websockets.exceptions import ConnectionClosedOK
 
 from gateway.clock import Clock
 from gateway.exchange import Exchange
-from gateway.protocols.http1 import Http1Connection, Http1Context
-from gateway.protocols.http1_encoder import ResponseEncoder
+from gateway.protocols.context import ConnectionContext
+from gateway.protocols.default_fields import DefaultFields
+from gateway.protocols.http1 import Http1Connection
 from gateway.protocols.http1_httptools import HttptoolsHeadParser
 from gateway.websocket.close_codes import close_payload
 from gateway.websocket.codec import BINARY, CLOSE, TEXT
@@ -70,13 +71,12 @@ async def serving(handler: Echo) -> AsyncIterator[int]:
     """The port of a server on the loopback."""
     loop = asyncio.get_running_loop()
     clock = Clock()
-    context = Http1Context(
+    context = ConnectionContext(
         loop=loop,
         clock=clock,
         handler=handler,
         parser=HttptoolsHeadParser,
-        encoder=ResponseEncoder(clock, server=None, date=False),
-        connections=set(),
+        defaults=DefaultFields(clock, server=None, date=False),
     )
     server = await loop.create_server(lambda: Http1Connection(context), "127.0.0.1", 0)
     try:
