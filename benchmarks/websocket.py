@@ -10,40 +10,37 @@ load on another. A socket's number is what the resident memory of the tree grows
 sockets; the servers are measured one after another, each freshly started.
 """
 
-# ruff: noqa: PLW1509, S603, T201 - a program without threads that starts programs and prints
+# ruff: noqa: S603, T201 - a program without threads that starts programs and prints
 
 from __future__ import annotations
 
 import argparse
 import os
 import resource
-import socket
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from benchmarks.hello import PATIENCE, PROC, BenchError, Sample, cpu_of_tree, machine
+from benchmarks.hello import Sample, machine
+from benchmarks.servers import BenchError, cpu_of_tree, memory_of_tree, started
 from benchmarks.websocket_load import Connection, frame, message
 
-__all__ = ["MEMORY", "ROWS", "Row", "main", "memory_of_tree", "render"]
+__all__ = ["MEMORY", "ROWS", "Row", "main", "render"]
 
-# {port} is the server's.
 SERVERS = {
-    "gateway": "gateway --port {port} --no-access-log echo:app",
-    "uvicorn (websockets-sansio)": "uvicorn --port {port} --ws websockets-sansio echo:app",
-    "uvicorn (wsproto)": "uvicorn --port {port} --ws wsproto echo:app",
-    "granian": "granian --port {port} --interface asgi echo:app",
-    "hypercorn": "hypercorn -b 127.0.0.1:{port} -k uvloop echo:app",
+    "gateway": "gateway --no-access-log echo:app",
+    "uvicorn (websockets-sansio)": "uvicorn --ws websockets-sansio echo:app",
+    "uvicorn (wsproto)": "uvicorn --ws wsproto echo:app",
+    "granian": "granian --interface asgi echo:app",
+    "hypercorn": "hypercorn -k uvloop echo:app",
 }
 CODECS = {
-    "gateway (websockets)": "gateway --port {port} --no-access-log --ws websockets echo:app",
-    "gateway (wsproto)": "gateway --port {port} --no-access-log --ws wsproto echo:app",
+    "gateway (websockets)": "gateway --no-access-log --ws websockets echo:app",
+    "gateway (wsproto)": "gateway --no-access-log --ws wsproto echo:app",
 }
 
 
@@ -88,36 +85,6 @@ def render(lines: Sequence[str]) -> str:
     return "\n".join([head, "|---|---|--:|--:|--:|--:|", *lines])
 
 
-@contextmanager
-def started(name: str, command: str, core: int) -> Iterator[tuple[int, int]]:
-    """A server on one core, its output in a file; its process and its port."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = int(probe.getsockname()[1])
-    with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", *command.format(port=port).split()],
-            cwd=Path(__file__).parent,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            preexec_fn=lambda: os.sched_setaffinity(0, {core}),
-        )
-        try:
-            deadline = time.monotonic() + PATIENCE
-            while not opens(port):
-                if process.poll() is not None or time.monotonic() > deadline:
-                    log.seek(0)
-                    raise BenchError(f"{name} did not start:\n{log.read()}")
-                time.sleep(0.05)
-            yield process.pid, port
-        finally:
-            process.terminate()
-            try:
-                process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
 def opens(port: int) -> bool:
     try:
         Connection(port).socket.close()
@@ -156,7 +123,7 @@ def measure(row: Row, load: Load, rounds: int) -> list[str]:
     samples: dict[str, list[Sample]] = {name: [] for name in row.servers}
     with ExitStack() as stack:
         running = {
-            name: stack.enter_context(started(name, command, load.server_core))
+            name: stack.enter_context(started(name, command, load.server_core, opens))
             for name, command in row.servers.items()
         }
         for _, port in running.values():
@@ -175,25 +142,10 @@ def measure(row: Row, load: Load, rounds: int) -> list[str]:
     return table(row.title, "CPU µs per message", values, shown)
 
 
-def memory_of_tree(root: int, proc: Path = PROC) -> int:
-    """Resident bytes of a process and of all below it (proc(5), /proc/pid/stat)."""
-    found: dict[int, tuple[int, int]] = {}
-    for path in proc.glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text(errors="replace").rpartition(")")[2].split()
-        except OSError:
-            continue  # it has just ended
-        found[int(path.parent.name)] = int(fields[1]), int(fields[21])
-    tree = [root]
-    for pid in tree:
-        tree.extend(child for child, (parent, _) in found.items() if parent == pid)
-    return sum(found[pid][1] for pid in tree) * os.sysconf("SC_PAGE_SIZE")
-
-
 def measure_memory(load: Load, sockets: int, *, offer: bool) -> list[str]:
     values = {}
     for name, command in SERVERS.items():
-        with started(name, command, load.server_core) as (pid, port), ExitStack() as stack:
+        with started(name, command, load.server_core, opens) as (pid, port), ExitStack() as stack:
             grown = []
             for count in (100, sockets):  # the first ones pay for caches
                 before = memory_of_tree(pid)

@@ -11,6 +11,7 @@ from typing import Final
 from gateway.exchange import Exchange
 from gateway.listener import Listener
 from gateway.log import escape
+from gateway.log_format import counted
 from gateway.site import Site
 
 __all__ = ["Drain"]
@@ -81,8 +82,8 @@ class Drain:
         if (requests or calls) and not self._forced.is_set():
             logger.info(
                 "stopping: %s open%s, up to %g s%s",
-                _count(requests, "request"),
-                f", {_count(calls, 'call')} still working" if calls > requests else "",
+                counted(requests, "request"),
+                f", {counted(calls, 'call')} still working" if calls > requests else "",
                 self._limit,
                 " (Ctrl-C again to stop now)" if self._alone else "",
             )
@@ -133,7 +134,7 @@ class Drain:
         elif not rest and self._site is not None:
             for mount, calls in self._site.running().items():
                 logger.warning(
-                    "still working %s: %s in mount %s", when, _count(calls, "call"), mount
+                    "still working %s: %s in mount %s", when, counted(calls, "call"), mount
                 )
         for exchange in rest:
             if exchange.status is None:
@@ -162,12 +163,7 @@ class Drain:
             await asyncio.gather(stop, force, return_exceptions=True)
 
     def _open(self) -> list[Exchange]:
-        return [
-            each.exchange
-            for listener in self._listeners
-            for each in list(listener.connections)
-            if each.exchange is not None and not each.exchange.finished
-        ]
+        return [exchange for listener in self._listeners for exchange in listener.exchanges]
 
     def _calls(self) -> int:
         return sum(self._site.running().values()) if self._site is not None else 0
@@ -191,7 +187,3 @@ class _Farewell:
             if exchange.tunnel is not None and exchange not in self._told:
                 self._told.add(exchange)
                 exchange.tunnel.on_shutdown()
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

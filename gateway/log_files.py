@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 import stat
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from io import TextIOWrapper
 from logging.handlers import MemoryHandler, QueueHandler
 from pathlib import Path
+from time import monotonic
 from typing import Final
 
 from gateway.errors import StartError
@@ -22,6 +26,8 @@ from gateway.errors import StartError
 __all__ = ["LogFileHandler", "reopen_logs"]
 
 _log: Final = logging.getLogger("gateway.error")
+
+_SILENCE: Final = 60.0  # seconds between two lines about a file that cannot be written
 
 
 class LogFileHandler(logging.FileHandler):
@@ -35,10 +41,14 @@ class LogFileHandler(logging.FileHandler):
 
     A record is one write(2), whatever its length, and the file is open with O_APPEND: records of
     several processes follow one another. Raises `StartError` if the file cannot be opened.
+
+    What cannot be written, as on a full disk, is lost; stderr has a line of that, once a minute at
+    most, and the next record is tried again.
     """
 
     def __init__(self, setting: str, path: str, *, owner: tuple[int, int] | None = None) -> None:
         self.owner = owner
+        self._silent_until = -math.inf
         try:
             super().__init__(path, encoding="utf-8", errors="backslashreplace")
         except (OSError, ValueError) as error:
@@ -48,6 +58,31 @@ class LogFileHandler(logging.FileHandler):
     def _open(self) -> TextIOWrapper:
         descriptor = _open_to_append(self.baseFilename, self.owner)
         return os.fdopen(descriptor, "a", encoding=self.encoding, errors=self.errors)
+
+    def close(self) -> None:
+        """Close the file, also where what still waits to be written cannot be."""
+        with suppress(OSError):
+            super().close()
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - of the library
+        """Tell of an operation of the system that failed; of all else as the library does.
+
+        That is a traceback for each record.
+        """
+        error = sys.exception()
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        now = monotonic()
+        if now < self._silent_until:
+            return
+        self._silent_until = now + _SILENCE
+        reason = _reason(self.baseFilename, error)
+        text = f"log file {self.baseFilename} cannot be written: {reason}; lines are lost"
+        with suppress(OSError, ValueError):  # stderr may be on the same disk, or closed
+            if sys.stderr is not None:
+                sys.stderr.write(f"ERROR:    {text}\n")
+                sys.stderr.flush()
 
 
 def reopen_logs() -> None:
@@ -81,7 +116,8 @@ def _reopen(handler: logging.FileHandler) -> None:
         owner = handler.owner if isinstance(handler, LogFileHandler) else None
         descriptor = _open_to_append(handler.baseFilename, owner)
         try:
-            stream.flush()
+            with suppress(OSError):  # a full disk: what waits goes to the new file
+                stream.flush()
             os.dup2(descriptor, stream.fileno(), inheritable=False)
         finally:
             os.close(descriptor)

@@ -7,7 +7,15 @@ import os
 from collections.abc import Callable
 from typing import Final, TextIO
 
-__all__ = ["CONTROLS", "TRACE", "LevelFormatter", "RecordFactory", "escape", "wants_color"]
+__all__ = [
+    "CONTROLS",
+    "TRACE",
+    "LevelFormatter",
+    "RecordFactory",
+    "counted",
+    "escape",
+    "wants_color",
+]
 
 TRACE: Final = 5
 
@@ -85,6 +93,11 @@ def wants_color(stream: TextIO | None, use_colors: bool | None = None) -> bool:
         return stream is not None and stream.isatty()
     except ValueError:  # closed
         return False
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 request``, ``2 requests``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def escape(text: str) -> str:

@@ -11,6 +11,7 @@ import pytest
 from fakes import exchange, head
 
 from gateway.drain import Drain
+from gateway.exchange import Exchange
 from gateway.settings import load
 from gateway.site import Site
 
@@ -112,6 +113,13 @@ class Tunnel:
         self._deaf = deaf
         listener.connections.add(self)
 
+    @property
+    def exchanges(self) -> list[Exchange]:
+        return [] if self.exchange.finished else [self.exchange]
+
+    def on_bytes(self, data: bytes) -> bool:
+        return False
+
     def on_deadline(self) -> None:
         raise AssertionError
 
@@ -127,6 +135,10 @@ class Listener:
 
     def __init__(self) -> None:
         self.connections: set[Tunnel] = set()
+
+    @property
+    def exchanges(self) -> list[Exchange]:
+        return [exchange for each in list(self.connections) for exchange in each.exchanges]
 
     async def close_empty(self) -> None:
         pass

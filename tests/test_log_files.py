@@ -6,9 +6,11 @@ import gc
 import io
 import logging
 import os
+import resource
 import stat
 import sys
 import threading
+from contextlib import contextmanager
 from logging.handlers import MemoryHandler, RotatingFileHandler, WatchedFileHandler
 
 import pytest
@@ -403,6 +405,101 @@ def test_a_stream_without_a_descriptor_is_told_and_kept(mine, path, caplog):
     mine.error("here")
     assert handler.stream.getvalue() == "here\n"
     assert f"log file {path} cannot be opened again: fileno" in caplog.text
+
+
+# --- a disk that is full -------------------------------------------------------------------------
+
+
+@contextmanager
+def a_full_disk(size: int):
+    """Files of this process can grow to `size` bytes: a write beyond fails, as with ENOSPC."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
+@pytest.mark.parametrize("setting", ["log_file", "access_log_file"])
+def test_a_full_disk_is_one_line_on_stderr(capsys, setting):
+    log.configure(**{setting: "/dev/full"})
+    for _ in range(300):
+        (ERRORS if setting == "log_file" else ACCESS).info("x" * 100)
+
+    assert capsys.readouterr().err == (
+        "ERROR:    log file /dev/full cannot be written: No space left on device; lines are lost\n"
+    )
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
+def test_a_disk_that_stays_full_is_told_of_again_after_a_minute(capsys, monkeypatch):
+    times = iter([1000.0, 1059.0, 1060.0, 1119.0, 1121.0])
+    monkeypatch.setattr("gateway.log_files.monotonic", times.__next__)
+    log.configure(log_file="/dev/full")
+    for _ in range(5):
+        ERRORS.info("here")
+
+    assert len(capsys.readouterr().err.splitlines()) == 3
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
+@pytest.mark.parametrize("stream", [None, "closed"])
+def test_a_full_disk_and_no_stderr_to_tell_of_it_is_no_failure(monkeypatch, stream):
+    if stream == "closed":
+        stream = io.StringIO()
+        stream.close()
+    log.configure(log_file="/dev/full")
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", stream)
+        ERRORS.info("here")
+
+
+def test_a_file_is_written_again_when_there_is_room(path, capsys):
+    log.configure(log_file=str(path))
+    ERRORS.info("before")
+    with a_full_disk(path.stat().st_size + 3):
+        for number in range(1000):
+            ERRORS.info("lost or late %d", number)
+    ERRORS.info("after")
+
+    lines = path.read_text().splitlines()
+    assert (lines[0], lines[-1]) == ("INFO:     before", "INFO:     after")
+    assert all(line.startswith("INFO:     ") for line in lines)
+    assert len(lines) < 1000
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_file_that_is_full_can_be_rotated(path, capsys):
+    log.configure(log_file=str(path))
+    with a_full_disk(3):
+        ERRORS.info("late")
+        old = rotated(path)
+        log.reopen_logs()
+    ERRORS.info("after")
+
+    assert old.read_text() + path.read_text() == "INFO:     late\nINFO:     after\n"
+    assert "cannot be opened again" not in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
+def test_a_log_on_a_full_disk_can_be_set_up_anew(path):
+    log.configure(log_file="/dev/full")
+    ERRORS.info("lost")
+    before = os.listdir("/dev/fd")
+    log.configure(log_file=str(path))
+    ERRORS.info("here")
+
+    assert path.read_text() == "INFO:     here\n"
+    assert len(os.listdir("/dev/fd")) == len(before)
+
+
+def test_a_record_that_cannot_be_formatted_is_told_as_the_library_does(path, capsys):
+    log.configure(log_file=str(path))
+    ERRORS.info("%d", "one")
+
+    assert "Traceback" in capsys.readouterr().err
 
 
 # --- many processes ------------------------------------------------------------------------------

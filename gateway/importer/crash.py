@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway.importer.suggestions import near_module, shorten
+from gateway.log_format import counted
 
 __all__ = ["explain", "own_frames"]
 
@@ -52,12 +53,12 @@ def own_frames(error: BaseException, package: str = "") -> list[str]:
         run = list(group)
         if folded:
             names = ", ".join(dict.fromkeys(library for library, _, _ in run))
-            lines.append(f"… {_plural(len(run), 'frame')} in {names}")
+            lines.append(f"… {counted(len(run), 'frame')} in {names}")
         else:
             lines += [f"{place:<{width}}   {code}" for _, place, code in run]
     if len(lines) > _MOST_LINES:
         half = _MOST_LINES // 2
-        lines[half:-half] = [f"… {_plural(len(lines) - 2 * half, 'more line')}"]
+        lines[half:-half] = [f"… {counted(len(lines) - 2 * half, 'more line')}"]
     return lines
 
 
@@ -114,7 +115,3 @@ def _cause(error: BaseException) -> BaseException | None:
 
 def _place(filename: str, lineno: int | None) -> str:
     return f"{shorten(filename)}:{lineno or 0}"
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

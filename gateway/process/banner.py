@@ -8,32 +8,16 @@ import os
 import platform
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 from gateway.log import wants_color
+from gateway.log_format import counted
+from gateway.process.mounted import Mounted
 from gateway.settings.model import Settings
 from gateway.version import __version__
 
 __all__ = ["announce"]
 
 logger = logging.getLogger("gateway.error")
-
-
-class Mounted(Protocol):
-    """What is said of one mount: see `gateway.site.MountedApp`."""
-
-    @property
-    def key(self) -> str: ...
-    @property
-    def app_name(self) -> str: ...
-    @property
-    def framework(self) -> str: ...
-    @property
-    def interface(self) -> str: ...
-    @property
-    def threads(self) -> int: ...
-    @property
-    def notes(self) -> str: ...
 
 
 def announce(
@@ -63,8 +47,8 @@ def announce(
         __version__,
         seconds,
         ", ".join(urls),
-        _count(len(mounts), "mount"),
-        f", {_count(workers, 'worker')}" if workers else "",
+        counted(len(mounts), "mount"),
+        f", {counted(workers, 'worker')}" if workers else "",
         os.getpid(),
         _port_origin(origins),
     )
@@ -95,7 +79,7 @@ def _page(
             *rows,
             *others,
             f"\n  ready in {seconds * 1000:.0f} ms{_port_origin(origins)}",
-            f" · {_count(workers, 'worker')}" if workers else "",
+            f" · {counted(workers, 'worker')}" if workers else "",
             f"   {dim}Ctrl-C stops{plain}\n\n",
         ]
     )
@@ -120,14 +104,10 @@ def _lines(mounts: Sequence[Mounted], urls: Sequence[str]) -> list[tuple[Mounted
 
 
 def _facts(mounted: Mounted) -> str:
-    interface: str = mounted.interface
+    interface = mounted.interface
     if mounted.threads:
-        interface += f", {mounted.threads} thread{'s' if mounted.threads > 1 else ''}"
+        interface += f", {counted(mounted.threads, 'thread')}"
     return " · ".join(part for part in (mounted.framework, interface, mounted.notes) if part)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _versions(settings: Settings) -> str:

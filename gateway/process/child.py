@@ -15,18 +15,12 @@ from typing import Final, NoReturn
 
 from gateway import log
 from gateway.errors import GatewayError, StartError
-from gateway.process.channel import (
-    Channel,
-    Message,
-    failure_message,
-    receive_frame,
-    send_message,
-)
+from gateway.process.channel import Channel, Message, failure_message, receive_frame
 from gateway.process.handover import Handover
 from gateway.process.hooks import HookEvent, Hooks
 from gateway.process.identity import identity
 from gateway.process.launcher import hold_signals, release_signals
-from gateway.process.leave import leave
+from gateway.process.leave import fail, leave
 from gateway.process.loop import calm_collector, loop_factory, run_on_loop
 from gateway.process.prepare import configure_logs, prepare_imports
 from gateway.process.signals import Actions, nothing, on_signals
@@ -52,9 +46,7 @@ def main(fd: int) -> NoReturn:
     try:
         enter(handover)
     except GatewayError as error:
-        with suppress(OSError):  # it may be the parent's end that is the failure
-            send_message(sock, failure_message(error))
-        leave(error.exit_code)
+        fail(sock, error)
     leave(serve(handover, sock))
 
 
@@ -119,6 +111,7 @@ class _Child:
         worker = Worker(
             settings,
             [socket.socket(fileno=fd) for fd in handover.sockets],
+            binds=settings.addresses,
             site=self._site,
             failure=handover.failure,
             shared=True,

@@ -52,8 +52,8 @@ class Fleet:
         self._replacements = Tasks()
         self._burials = Tasks()
         self._sent_off: set[WorkerProcess] = set()  # a replacement is on its way
-        self._changing = asyncio.Lock()  # one roll, change of count or restart at a time
-        self._recycling = asyncio.Lock()  # one worker at a time, and none beside such a change
+        # One recycling, roll, change of count or restart at a time.
+        self._changing = asyncio.Lock()
         self._orphans = Orphans(self._living, is_init=lambda: os.getpid() == 1)
         self._forced = False
 
@@ -82,19 +82,28 @@ class Fleet:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def roll(self, plan: Plan) -> None:
+    async def roll(
+        self, plan: Plan, *, on_taken: Callable[[], None] = lambda: None, alone: bool = False
+    ) -> None:
         """Put a worker of `plan` in each slot, one after another, each ready before the old leaves.
+
+        on_taken: called when the first of them is ready, and no worker has left yet.
+        alone: nobody but the old ones accepts on one of their sockets.
 
         Raises the `GatewayError` of the first that does not start: its slot and those behind it
         keep the workers they have, and `plan` is not taken if it was the very first.
         """
+
+        def ready() -> None:
+            if self.plan is not plan:
+                self.plan = plan
+                on_taken()
+
         async with self._change():
-            for number, slot in enumerate(list(self.slots)):
+            for slot in list(self.slots):
                 if self.stopping:
                     return
-                await slot.fill(plan)
-                if number == 0:
-                    self.plan = plan
+                await slot.fill(plan, ready=ready, alone=alone)
 
     async def resize(self, count: int) -> None:
         """Start or stop workers until there are `count`. Raises like `roll`."""
@@ -143,6 +152,7 @@ class Fleet:
 
         For development, where nobody wants an answer of the old code.
         """
+        await self._replacements.cancel()  # a recycling that hangs has the lock
         async with self._changing:
             self.plan = plan
             await self._replacements.cancel()
@@ -178,7 +188,7 @@ class Fleet:
 
     async def _recycle(self, slot: Slot, worker: WorkerProcess) -> None:
         try:
-            async with self._recycling, self._changing:
+            async with self._changing:
                 await self._refill(slot, worker)
         finally:
             self._sent_off.discard(worker)
@@ -255,6 +265,7 @@ class Fleet:
         """Take note of the end of one process."""
         worker = self._living.pop(pid, None)
         if worker is not None:
+            worker.reaped = True
             self._burials.add(self._bury(worker, code))
 
     async def _bury(self, worker: WorkerProcess, code: int) -> None:

@@ -15,8 +15,8 @@ from typing import Final
 from gateway.clock import Clock
 from gateway.exchange import Exchange, Handler
 from gateway.listener import Listener
-from gateway.protocols.http1 import Http1Context
-from gateway.protocols.http1_encoder import ResponseEncoder
+from gateway.protocols.context import ConnectionContext
+from gateway.protocols.default_fields import DefaultFields
 from gateway.protocols.http1_h11 import H11HeadParser
 
 __all__ = ["Health", "HealthListener", "health_handler"]
@@ -102,16 +102,15 @@ class HealthListener:
         """Begin to accept on every socket."""
         loop = asyncio.get_running_loop()
         clock = Clock()
-        encoder = ResponseEncoder(clock, server=None, date=True)
+        defaults = DefaultFields(clock, server=None, date=True)
         try:
             for sock in self._sockets:
-                context = Http1Context(
+                context = ConnectionContext(
                     loop=loop,
                     clock=clock,
                     handler=self._handler,
                     parser=H11HeadParser,
-                    encoder=encoder,
-                    connections=set(),
+                    defaults=defaults,
                     keep_alive=_KEEP_ALIVE,
                     head_timeout=_PATIENCE,
                     body_timeout=_PATIENCE,

@@ -74,10 +74,17 @@ class Order:
             failure=self.failure,
         )
 
-    def launched(self, pid: int, channel: Channel, dump: IO[bytes]) -> WorkerProcess:
-        """The worker that was asked for, as process `pid`."""
+    def launched(
+        self, pid: int, channel: Channel, dump: IO[bytes], *, reaped: bool = False
+    ) -> WorkerProcess:
+        """The worker that was asked for, as process `pid`. reaped: see `WorkerProcess`."""
         worker = WorkerProcess(
-            index=self.index, pid=pid, channel=channel, dump=dump, on_change=self.on_change
+            index=self.index,
+            pid=pid,
+            channel=channel,
+            dump=dump,
+            on_change=self.on_change,
+            reaped=reaped,
         )
         self.on_launch(worker)
         return worker

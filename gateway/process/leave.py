@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 import threading
 from concurrent.futures import thread as executors
+from contextlib import suppress
 from time import monotonic
 from typing import Final, NoReturn
 
-__all__ = ["leave"]
+from gateway.errors import GatewayError
+from gateway.process.channel import failure_message, send_message
+
+__all__ = ["fail", "leave"]
 
 _PATIENCE: Final = 1.0
 
@@ -36,6 +41,13 @@ def leave(code: int) -> NoReturn:
                 stream.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def fail(sock: socket.socket, error: GatewayError) -> NoReturn:
+    """Tell the parent, at the other side of `sock`, why this process does not start, and exit."""
+    with suppress(OSError):  # it may be the parent's end that is the failure
+        send_message(sock, failure_message(error))
+    leave(error.exit_code)
 
 
 def _dismiss_idle() -> None:

@@ -38,6 +38,7 @@ class Notifier:
         )
         self.environment: dict[str, str] = {}
         self._address: str | None = None
+        self._status = ""
         if path:
             self.environment["NOTIFY_SOCKET"] = path
             if path[0] in "/@":
@@ -67,8 +68,9 @@ class Notifier:
         self.send(STOPPING=1, STATUS=status)
 
     def status(self, text: str) -> None:
-        """One line for ``systemctl status``."""
-        self.send(STATUS=text)
+        """One line for ``systemctl status``; nothing is sent where it is there already."""
+        if text != self._status:
+            self.send(STATUS=text)
 
     def watchdog(self) -> None:
         """Alive. To be said every `watchdog_interval` seconds."""
@@ -102,6 +104,7 @@ class Notifier:
                 # A manager that reads nothing for a while must not stop what runs on the loop.
                 sock.settimeout(_PATIENCE)
                 sock.sendto(message.encode(), self._address)
+            self._status = str(fields.get("STATUS") or self._status)
         except OSError as error:
             logger.debug("systemd was not told %s: %s", message.replace("\n", " "), error)
 

@@ -13,6 +13,7 @@ from typing import Final
 from gateway.errors import StartError
 from gateway.process.directory_lock import locked
 from gateway.process.port_owner import describe_process
+from gateway.process.process_stat import ProcessStat
 
 __all__ = ["PidFile"]
 
@@ -129,20 +130,17 @@ class PidFile:
             pass  # runs, as another user
         except (OSError, OverflowError):
             return False
-        state, started = _process(pid)
-        return state != "Z" and started <= self._path.stat().st_mtime + _ROUNDING
+        found = ProcessStat.of(pid)
+        if found is None:
+            return True
+        started = _boot_time() + found.started / os.sysconf("SC_CLK_TCK")
+        return found.state != "Z" and started <= self._path.stat().st_mtime + _ROUNDING
 
 
-def _process(pid: int) -> tuple[str, float]:
-    """State letter and time of start (as time.time) of a process; ("", 0) where nothing tells."""
-    try:
-        # proc_pid_stat(5): the name in parentheses may hold anything, parentheses too.
-        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-        boot = next(
-            int(line.split()[1])
-            for line in Path("/proc/stat").read_text().splitlines()
-            if line.startswith("btime ")
-        )
-    except (OSError, StopIteration):
-        return "", 0.0
-    return fields[0], boot + int(fields[19]) / os.sysconf("SC_CLK_TCK")
+def _boot_time() -> float:
+    """As `time.time`; a boot long ago where nothing tells."""
+    with suppress(OSError):
+        for line in Path("/proc/stat").read_text().splitlines():
+            if line.startswith("btime "):
+                return float(line.split()[1])
+    return 0.0

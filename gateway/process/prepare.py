@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 from gateway import log
@@ -9,8 +10,11 @@ from gateway.importer import add_app_dir
 from gateway.process.identity import identity
 from gateway.settings import Settings
 from gateway.settings.env_file import load_env_file
+from gateway.tls.certificates import Certificates
 
-__all__ = ["configure_logs", "prepare_imports"]
+__all__ = ["check_certificates", "configure_logs", "prepare_imports"]
+
+logger = logging.getLogger("gateway.error")
 
 
 def configure_logs(settings: Settings, *, worker: int | None = None) -> None:
@@ -30,6 +34,15 @@ def configure_logs(settings: Settings, *, worker: int | None = None) -> None:
         access_log_file=settings.access_log_file,
         file_owner=None if user is None else (user.uid, user.gid),
     )
+
+
+def check_certificates(settings: Settings) -> None:
+    """Read every certificate, before an address is bound, and say what there is.
+
+    Workers read them again, each for itself. Raises `ConfigError`.
+    """
+    if settings.tls is not None:
+        logger.info("TLS: %s", Certificates(settings.tls))
 
 
 def prepare_imports(settings: Settings) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from gateway.errors import ConfigError
+from gateway.process.mounted import require_mounts
 from gateway.process.server import Server
 from gateway.settings import Loaded
 
@@ -13,9 +13,8 @@ __all__ = ["run"]
 
 def run(loaded: Loaded) -> int:
     """Serve until told to stop; the exit code. Raises `StartError` or `ConfigError`."""
-    if not loaded.settings.mounts:
-        raise ConfigError("nothing to serve: name an application\n  try  gateway main:app")
     settings = loaded.settings
+    require_mounts(settings)
     # As process 1, a container's first, somebody must wait for processes whose parents have ended.
     # In a process that runs applications that would take the ends of their own children from them.
     is_init = os.getpid() == 1 and settings.supervise is None and not settings.objects

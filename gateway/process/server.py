@@ -15,11 +15,12 @@ from types import MappingProxyType, TracebackType
 from typing import Final, Self
 
 from gateway import log
-from gateway.errors import ConfigError, GatewayError, StartError
+from gateway.errors import GatewayError, StartError
 from gateway.process.banner import announce
 from gateway.process.hooks import HookEvent, HookName, Hooks
 from gateway.process.loop import calm_collector, loop_factory, run_on_loop
-from gateway.process.prepare import configure_logs, prepare_imports
+from gateway.process.mounted import require_mounts
+from gateway.process.prepare import check_certificates, configure_logs, prepare_imports
 from gateway.process.service import Service
 from gateway.process.signals import Actions, on_signals
 from gateway.process.tasks import Tasks
@@ -129,12 +130,15 @@ class Server:
         service = self._service or Service(settings, self._origins, main=self._owns_process)
         self._service = service
         try:
-            if not settings.mounts:
-                raise ConfigError("nothing to serve: name an application\n  try  gateway main:app")
+            require_mounts(settings)
             configure_logs(settings)
+            check_certificates(settings)
             service.open()
             sockets = [bound.socket for bound in service.bound]
-            worker = self._worker = Worker(settings, sockets, delay=settings.drain_delay)
+            binds = service.settled(settings).addresses
+            worker = self._worker = Worker(
+                settings, sockets, binds=binds, delay=settings.drain_delay
+            )
             self._loop = asyncio.get_running_loop()
             others = self._actions(worker, service) if self._owns_process else {}
             signals = on_signals(worker, self._loop, others=others)
@@ -200,6 +204,8 @@ class Server:
             if service.terminal_is_gone():
                 worker.reason = worker.reason or "the terminal was closed"
                 worker.request_stop()
+            elif worker.reload_certificates():
+                logger.info("SIGHUP: certificates were read again, and nothing else")
             else:
                 logger.warning(
                     "SIGHUP: one process cannot change to new code without a gap; nothing was done"

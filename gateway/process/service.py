@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from gateway.process.identity import Identity, identity
@@ -115,12 +116,22 @@ class Service:
             if wanted != former.addresses:
                 kept = [each for each in before if each.bind in wanted]
                 known = {each.bind for each in kept}
-                self.bound = kept + self._bind([bind for bind in wanted if bind not in known])
+                missing = [bind for bind in wanted if bind not in known]
+                self.bound = kept + self._bind(missing, beside=before)
         except BaseException:
             rebound.finish(taken=False)
             raise
         self._warn_of_fixed(settings)
         return rebound
+
+    def settled(self, settings: Settings) -> Settings:
+        """`settings` with the addresses that are bound: one for each socket, in their order.
+
+        What `settings` say of an address goes with it, also where the socket is older.
+        """
+        said = {each: each for each in settings.addresses}
+        binds = tuple(said.get(each.bind, each.bind).text for each in self.bound)
+        return replace(settings, bind=binds, uds=None, fd=None, insecure_bind=(), redirect_bind=())
 
     def _warn_of_fixed(self, settings: Settings) -> None:
         changed = [
@@ -135,7 +146,11 @@ class Service:
             )
 
     def _bind(
-        self, binds: Sequence[Bind], *, inherited: Sequence[InheritedSocket] = ()
+        self,
+        binds: Sequence[Bind],
+        *,
+        inherited: Sequence[InheritedSocket] = (),
+        beside: Sequence[BoundSocket] = (),
     ) -> list[BoundSocket]:
         settings = self.settings
         owner = (self.identity.uid, self.identity.gid) if self.identity is not None else None
@@ -146,6 +161,7 @@ class Service:
             unix_mode=settings.uds_permissions,
             owner=owner,
             reuse_port=self._first.reuse_port,
+            beside=beside,
         )
 
     # --- what is said ---------------------------------------------------------------------------
@@ -153,7 +169,11 @@ class Service:
     @property
     def urls(self) -> list[str]:
         """One per address: "http://127.0.0.1:8000", "unix:/run/app.sock"."""
-        return [each.url() for each in self.bound]
+        settings = self.settled(self.settings)
+        return [
+            each.url("https" if settings.encrypts(bind) else "http")
+            for each, bind in zip(self.bound, settings.addresses, strict=False)
+        ]
 
     def ready(self, status: str) -> None:
         """Applications serve. A process that this one replaces is told to leave."""
@@ -238,8 +258,16 @@ class Rebound:
         self._identity = service.identity
         self._bound = service.bound
 
+    @property
+    def leaves(self) -> bool:
+        """Whether an address goes away with it."""
+        return any(each not in self._service.bound for each in self._bound)
+
     def finish(self, *, taken: bool) -> None:
-        """Close what is not needed any more, or was never: addresses that left, or were to come."""
+        """Close what is not needed any more, or was never: addresses that left, or were to come.
+
+        Again, with the same answer, it does nothing.
+        """
         service = self._service
         new, old = service.bound, self._bound
         if not taken:

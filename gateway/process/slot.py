@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
@@ -70,8 +70,17 @@ class Slot:
         self._on_launch = on_launch
         self._on_change = on_change
 
-    async def fill(self, plan: Plan, *, failure: str = "") -> None:
+    async def fill(
+        self,
+        plan: Plan,
+        *,
+        failure: str = "",
+        ready: Callable[[], None] = lambda: None,
+        alone: bool = False,
+    ) -> None:
         """Start a worker and have it serve here; the one before leaves when it is ready.
+
+        ready: called in between. alone: of the one before, see `WorkerProcess.stop`.
 
         Raises `GatewayError` when it does not start, or is given up for a newer plan; the one
         before stays then.
@@ -81,7 +90,7 @@ class Slot:
         async with self._lock:
             if self._newest is not mine:
                 raise self._given_up()
-            await self._only(plan, failure)
+            await self._only(self._fill(plan, failure=failure, ready=ready, alone=alone))
 
     async def refill(self, plan: Plan, worker: WorkerProcess | None) -> None:
         """The same, unless something else than `worker` serves here by then.
@@ -91,10 +100,10 @@ class Slot:
         async with self._lock:
             if self.current is worker and not self.closed:
                 with suppress(_GivenUp):
-                    await self._only(plan, "")
+                    await self._only(self._fill(plan))
 
-    async def _only(self, plan: Plan, failure: str) -> None:
-        self._filling = asyncio.ensure_future(self._fill(plan, failure))
+    async def _only(self, filling: Coroutine[object, object, None]) -> None:
+        self._filling = asyncio.ensure_future(filling)
         try:
             await self._filling
         except asyncio.CancelledError:
@@ -108,9 +117,17 @@ class Slot:
     def _given_up(self) -> StartError:
         return _GivenUp(f"worker {self.index}: given up for a newer one")
 
-    async def _fill(self, plan: Plan, failure: str) -> None:
+    async def _fill(
+        self,
+        plan: Plan,
+        *,
+        failure: str = "",
+        ready: Callable[[], None] = lambda: None,
+        alone: bool = False,
+    ) -> None:
         new = await self._start(plan, failure)
-        self.dismiss(limit=plan.settings.timeout_graceful_shutdown)
+        ready()
+        self.dismiss(limit=plan.settings.timeout_graceful_shutdown, alone=alone)
         self.current = new
         # What it has said since it was ready was said by somebody who did not serve here yet.
         self._on_change(new)

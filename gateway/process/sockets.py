@@ -51,6 +51,7 @@ def bind_all(
     unix_mode: int = 0o666,
     owner: tuple[int, int] | None = None,
     reuse_port: bool = False,
+    beside: Sequence[BoundSocket] = (),
 ) -> list[BoundSocket]:
     """Bind every address and listen, in the order given.
 
@@ -60,6 +61,7 @@ def bind_all(
         the socket at the same address, for its `sibling`.
     unix_mode, owner: permissions, and user and group (numbers), of the UNIX socket files made here.
     reuse_port: `BoundSocket.sibling` makes sockets of their own for further workers.
+    beside: what this process has bound already; at the same port, with another address, too.
 
     A host name gets a socket for each of its addresses, at the same port; what is given twice is
     bound once. An IPv6 wildcard takes IPv4 as well, unless IPv4 is bound at the same port. A stale
@@ -86,6 +88,7 @@ def bind_all(
         for bind, found in resolved.items()
         if any(family == socket.AF_INET for family, _ in found)
     }
+    own = [each.socket for each in beside if each.port is not None]
     bound: list[BoundSocket] = []
     try:
         claims = adoption.claims(binds, resolved)
@@ -99,7 +102,9 @@ def bind_all(
                 bound.append(BoundSocket(sock, bind, backlog))
             else:
                 dual_stack = bind.port not in ipv4_ports
-                sockets = listen_tcp(resolved[bind], dual_stack=dual_stack, backlog=backlog)
+                sockets = listen_tcp(
+                    resolved[bind], dual_stack=dual_stack, backlog=backlog, own=own
+                )
                 bound += [BoundSocket(sock, bind, backlog) for sock in sockets]
         for each in inherited:
             if each.queue:

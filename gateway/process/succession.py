@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from gateway.errors import StartError
 from gateway.process.inherit import InheritedSocket
+from gateway.process.tasks import Tasks
 from gateway.process.upgrade import Upgrade
 
 __all__ = ["Succession"]
@@ -20,7 +21,7 @@ class Succession:
 
     def __init__(self) -> None:
         self._upgrade: Upgrade | None = None
-        self._burials: set[asyncio.Task[None]] = set()
+        self._burials = Tasks()
 
     async def begin(
         self, sockets: Sequence[InheritedSocket], environ: Mapping[str, str], directory: str
@@ -48,7 +49,7 @@ class Succession:
         except asyncio.CancelledError:
             if upgrade.cancel():
                 logger.warning("the new binary (pid %d) is given up", upgrade.pid)
-                self._bury(upgrade)
+                self._burials.add(self._bury(upgrade))
                 raise
         if upgrade.serves:
             logger.info("the new binary (pid %d) serves; leaving", upgrade.pid)
@@ -57,7 +58,7 @@ class Succession:
             logger.warning("the new binary (pid %d) was given up", upgrade.pid)
         else:
             logger.error("the new binary (pid %d) did not come up; this one goes on", upgrade.pid)
-        await asyncio.shield(self._bury(upgrade))
+        await asyncio.shield(self._burials.add(self._bury(upgrade)))
         return None
 
     def cancel(self) -> bool:
@@ -69,16 +70,10 @@ class Succession:
         if self._upgrade is not None:
             self._upgrade.close()
 
-    def _bury(self, upgrade: Upgrade) -> asyncio.Task[None]:
-        async def bury() -> None:
-            try:
-                await upgrade.gone()
-            finally:
-                upgrade.close()
-            if self._upgrade is upgrade:
-                self._upgrade = None
-
-        task = asyncio.get_running_loop().create_task(bury())
-        self._burials.add(task)
-        task.add_done_callback(self._burials.discard)
-        return task
+    async def _bury(self, upgrade: Upgrade) -> None:
+        try:
+            await upgrade.gone()
+        finally:
+            upgrade.close()
+        if self._upgrade is upgrade:
+            self._upgrade = None

@@ -23,7 +23,8 @@ from gateway.process.health import Health, HealthListener, health_handler
 from gateway.process.hooks import HookEvent, HookName, Hooks
 from gateway.process.launcher import FreshLauncher, Launcher
 from gateway.process.minder import Minder
-from gateway.process.prepare import configure_logs
+from gateway.process.mounted import require_mounts
+from gateway.process.prepare import check_certificates, configure_logs
 from gateway.process.service import Service
 from gateway.process.slot import Plan
 from gateway.process.tasks import Tasks
@@ -94,6 +95,7 @@ class Supervisor:
         set_title("gateway: supervisor")
         service = self._service
         try:
+            check_certificates(settings)
             service.open()
             self._listen_to_signals()
             if await unless(self._stop, self._start(settings)):
@@ -155,13 +157,17 @@ class Supervisor:
         if not settings.preload or settings.reload:
             return FreshLauncher(directory)
         template = TemplateLauncher(
-            settings, directory, on_exit=self._fleet.ended, tasks=self._templates
+            self._service.settled(settings),
+            directory,
+            on_exit=self._fleet.ended,
+            tasks=self._templates,
         )
         await template.start()
         return template
 
     def _plan(self, settings: Settings, launcher: Launcher) -> Plan:
-        return Plan(settings=settings, launcher=launcher, sockets=self._sockets.of)
+        settled = self._service.settled(settings)
+        return Plan(settings=settled, launcher=launcher, sockets=self._sockets.of)
 
     # --- while it serves ------------------------------------------------------------------------
 
@@ -191,7 +197,9 @@ class Supervisor:
     def _read_again(self) -> Loaded:
         with suppress(OSError):
             os.chdir(self._service.directory)
-        return self._loaded.again()
+        loaded = self._loaded.again()
+        require_mounts(loaded.settings)
+        return loaded
 
     async def _roll(self) -> None:
         """Read the settings again and put new workers in place, without losing a request."""
@@ -215,11 +223,19 @@ class Supervisor:
         settings = loaded.settings
         fleet, former = self._fleet, self._fleet.plan.launcher
         launcher: Launcher | None = None
+        check_certificates(settings)
         rebound = self._service.rebind(settings)
+
+        def settle() -> None:
+            # Before the first of the old workers leaves: they are the last to accept at an address
+            # that goes, and can empty its queue only if it ends with theirs.
+            rebound.finish(taken=True)
+            self._sockets.keep(len(fleet.slots))
+
         try:
             configure_logs(settings)
             launcher = await self._new_launcher(settings)
-            await fleet.roll(self._plan(settings, launcher))
+            await fleet.roll(self._plan(settings, launcher), on_taken=settle, alone=rebound.leaves)
             await fleet.resize(_count(settings))
         finally:
             taken = fleet.plan.launcher is launcher

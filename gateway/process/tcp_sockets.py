@@ -47,11 +47,19 @@ def resolve(host: str, port: int) -> list[_Resolved]:
 
 
 def listen_tcp(
-    addresses: Sequence[_Resolved], *, dual_stack: bool, backlog: int
+    addresses: Sequence[_Resolved],
+    *,
+    dual_stack: bool,
+    backlog: int,
+    own: Sequence[socket.socket] = (),
 ) -> list[socket.socket]:
     """Listen at all `addresses` of one host name, at the same port even if the system chooses it.
 
-    dual_stack: an IPv6 wildcard takes IPv4 too. Raises `StartError`, with nothing left open.
+    dual_stack: an IPv6 wildcard takes IPv4 too.
+    own: TCP sockets of this process that listen, and may be in the way: 127.0.0.1:8000 and
+        0.0.0.0:8000 exclude each other.
+
+    Raises `StartError`, with nothing left open.
     """
     for _ in range(_TRIES):
         sockets: list[socket.socket] = []
@@ -60,7 +68,7 @@ def listen_tcp(
         for family, address in addresses:
             wanted: SocketAddress = (address[0], port, *address[2:])
             try:
-                sock = _listen(family, wanted, dual_stack, backlog)
+                sock = _listen_past(own, family, wanted, dual_stack, backlog)
             except OSError as error:
                 if error.errno in _NO_FAMILY and len(addresses) > 1:
                     # "localhost" has an IPv6 address even on machines without IPv6 (bpo-30945).
@@ -108,6 +116,39 @@ def format_address(address: SocketAddress) -> str:
     """``127.0.0.1:8000`` or ``[::1]:8000``."""
     host, port = address[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _listen_past(
+    own: Sequence[socket.socket],
+    family: int,
+    address: SocketAddress,
+    dual_stack: bool,
+    backlog: int,
+) -> socket.socket:
+    """Listen, also where only sockets of `own` are in the way.
+
+    Closing those first would refuse connections until the new one is served. With SO_REUSEPORT,
+    for the moment of bind(2), Linux has both, and gives connections to the one with the more
+    precise address, or else to the newer one.
+    """
+    try:
+        return _listen(family, address, dual_stack, backlog)
+    except OSError as error:
+        option = (socket.SOL_SOCKET, socket.SO_REUSEPORT)
+        before = {
+            each: each.getsockopt(*option) for each in own if each.getsockname()[1] == address[1]
+        }
+        if error.errno != errno.EADDRINUSE or not before:
+            raise
+        for each in before:
+            allow_siblings(each)
+        try:
+            sock = _listen(family, address, dual_stack, backlog, is_sibling=True)
+        finally:
+            for each, value in before.items():
+                each.setsockopt(*option, value)
+        sock.setsockopt(*option, 0)
+        return sock
 
 
 def _listen(

@@ -10,7 +10,6 @@ import signal
 import socket
 import sys
 import threading
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, NoReturn
@@ -18,13 +17,14 @@ from typing import Final, NoReturn
 from gateway.chain import Chain
 from gateway.errors import GatewayError, StartError
 from gateway.process import child
-from gateway.process.channel import failure_message, receive_frame, send_message
+from gateway.process.channel import receive_frame, send_message
 from gateway.process.handover import Handover
 from gateway.process.launcher import release_signals
-from gateway.process.leave import leave
+from gateway.process.leave import fail, leave
 from gateway.process.prepare import configure_logs, prepare_imports
 from gateway.process.signals import nothing
 from gateway.process.title import set_title
+from gateway.settings import Mount
 from gateway.site import Site
 
 __all__ = ["main"]
@@ -51,9 +51,7 @@ def main(fd: int) -> NoReturn:
         child.enter(handover)
         site = _preload(handover)
     except GatewayError as error:
-        with suppress(OSError):  # it may be the parent's end that is the failure
-            send_message(sock, failure_message(error))
-        leave(error.exit_code)
+        fail(sock, error)
     send_message(sock, {"kind": "ready"})
     _Template(sock, handover, site).run()
 
@@ -65,22 +63,7 @@ def _preload(handover: Handover) -> Site:
     Chain.check(settings)
     prepare_imports(settings)
     before = _sockets()
-    site = Site.build(settings)
-    threads = [each.name for each in threading.enumerate() if each is not threading.main_thread()]
-    if threads:
-        raise StartError(
-            f"preload: the applications have started a thread at import, {', '.join(threads)}\n"
-            "  a forked worker would be without it; start it in the lifespan, in the hook\n"
-            "  on_worker_start or at the first request, or leave preload out"
-        )
-    opened = _sockets() - before
-    if opened:
-        names = ", ".join(sorted(opened))
-        raise StartError(
-            f"preload: the applications have opened a socket at import, {names}\n"
-            "  forked workers would all write to the same; open it in the lifespan, in the hook\n"
-            "  on_worker_start or at the first request, or leave preload out"
-        )
+    site = Site.build(settings, imported=lambda mount: _refuse_unforkable(mount, before))
     native = len(_listed("/proc/self/task")) - 1
     if native > 0:
         logger.warning(
@@ -90,6 +73,25 @@ def _preload(handover: Handover) -> Site:
     gc.collect()
     gc.freeze()
     return site
+
+
+def _refuse_unforkable(mount: Mount, before: set[str]) -> None:
+    """Raise `StartError` for what the import of `mount` has left open. before: sockets."""
+    threads = [each.name for each in threading.enumerate() if each is not threading.main_thread()]
+    if threads:
+        raise StartError(
+            f"preload: {mount.app_name} has started a thread at import, {', '.join(threads)}\n"
+            "  a forked worker would be without it; start it in the lifespan, in the hook\n"
+            "  on_worker_start or at the first request, or leave preload out"
+        )
+    opened = _sockets() - before
+    if opened:
+        names = ", ".join(sorted(opened))
+        raise StartError(
+            f"preload: {mount.app_name} has opened a socket at import, {names}\n"
+            "  forked workers would all write to the same; open it in the lifespan, in the hook\n"
+            "  on_worker_start or at the first request, or leave preload out"
+        )
 
 
 class _Template:

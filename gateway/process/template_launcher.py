@@ -13,13 +13,13 @@ import socket
 from collections import deque
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
-from pathlib import Path
 from typing import IO, TypeAlias
 
 from gateway.errors import GatewayError, StartError
 from gateway.process.channel import Channel, Message, failure_of
 from gateway.process.handover import Handover
 from gateway.process.launcher import Order, open_line, reap, spawn
+from gateway.process.process_stat import ProcessStat
 from gateway.process.tasks import Tasks
 from gateway.process.worker_process import WorkerProcess
 from gateway.settings import Settings
@@ -173,29 +173,22 @@ class _TemplateProcess:
             case {"kind": "failed", "text": str() as text, "code": int() as code}:
                 self._failure = failure_of(text, code)
             case {"kind": "forked", "pid": int() as pid}:
-                if not self._asked or _parent_of(pid) not in (self._pid, None):
-                    raise ValueError(f"process {pid} is not a child of the template")
-                self._workers.add(pid)
-                self._asked.popleft().forked(pid)
+                self._forked(pid)
             case {"kind": "ended", "pid": int() as pid, "code": int() as code}:
                 if pid in self._workers:
                     self._workers.discard(pid)
                     self._on_exit(pid, code)
 
-
-def _parent_of(pid: int) -> int | None:
-    """The parent of a process, from proc(5); None where the system does not say, or it has ended.
-
-    The template may run as another user, with the code of applications in it: whom this process
-    signals is not for it to choose.
-    """
-    if pid <= 1:
-        return 0
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except OSError:
-        return None
-    return int(stat.rpartition(")")[2].split()[1])
+    def _forked(self, pid: int) -> None:
+        # The template may run as another user, with the code of applications in it: whom this
+        # process signals is not for it to choose.
+        found = ProcessStat.of(pid)
+        if not self._asked or pid <= 1 or (found is not None and found.parent != self._pid):
+            raise ValueError(f"process {pid} is not a child of the template")
+        # Where /proc tells, what is not in it has ended; or is a number that somebody gets later.
+        reaped = found is None and ProcessStat.of(os.getpid()) is not None
+        self._workers.add(pid)
+        self._asked.popleft().forked(pid, reaped=reaped)
 
 
 class _Launch:
@@ -207,8 +200,8 @@ class _Launch:
         self._channel = channel
         self._dump = dump
 
-    def forked(self, pid: int) -> None:
-        worker = self._order.launched(pid, self._channel, self._dump)
+    def forked(self, pid: int, *, reaped: bool) -> None:
+        worker = self._order.launched(pid, self._channel, self._dump, reaped=reaped)
         if self.worker.cancelled():
             worker.kill()
         else:

@@ -61,6 +61,7 @@ class WorkerProcess:
     ready: it accepts connections. leaving: it was told to stop, or said that it does.
     recycle: it has asked to be replaced.
     on_change: called after each of these has changed.
+    reaped: it has ended, and its number may be another process's by now: it is sent no signal.
     exit_code: of `subprocess.Popen`, negative for a signal; None as long as it runs.
     """
 
@@ -72,6 +73,7 @@ class WorkerProcess:
         channel: Channel,
         dump: IO[bytes],
         on_change: Callable[[WorkerProcess], None],
+        reaped: bool = False,
     ) -> None:
         self.index = index
         self.pid = pid
@@ -80,6 +82,7 @@ class WorkerProcess:
         self.ready = False
         self.leaving = False
         self.recycle = False
+        self.reaped = reaped
         self.exit_code: int | None = None
         self._failure: GatewayError | None = None
         self._settled = asyncio.Event()
@@ -132,6 +135,7 @@ class WorkerProcess:
 
     async def exited(self, code: int) -> None:
         """Take note of the end of the process; for whoever has waited for it."""
+        self.reaped = True
         # What it said last is still in the channel, which a process it has forked may hold open.
         with suppress(TimeoutError):
             await asyncio.wait_for(self._listening, _LAST_WORDS)
@@ -183,7 +187,7 @@ class WorkerProcess:
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal; nothing happens when the process has ended."""
-        if self.exit_code is None:
+        if not self.reaped:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 

@@ -354,6 +354,38 @@ async def test_a_roll_goes_past_a_start_that_hangs():
         assert hanging.signals
 
 
+@on_loop
+async def test_a_roll_is_taken_when_the_first_is_ready_and_before_a_worker_leaves():
+    async with a_fleet(2) as fleet:
+        old = fleet.played
+        launcher, plan = fleet.another_plan()
+        seen = []
+        roll = task(
+            fleet.roll(
+                plan,
+                on_taken=lambda: seen.append((fleet.plan is plan, fleet.played == old)),
+                alone=True,
+            )
+        )
+        for each in old:
+            (await launcher.next()).ready()
+            assert (await each.hears("stop"))["alone"] is True
+        await roll
+        assert seen == [(True, True)]
+
+
+@on_loop
+async def test_a_roll_whose_first_does_not_start_is_not_taken():
+    async with a_fleet(1) as fleet:
+        launcher, plan = fleet.another_plan()
+        seen = []
+        roll = task(fleet.roll(plan, on_taken=lambda: seen.append(plan)))
+        (await launcher.next()).end(1)
+        with pytest.raises(StartError):
+            await roll
+        assert seen == []
+
+
 # --- resize --------------------------------------------------------------------------------------
 
 
@@ -917,6 +949,23 @@ async def test_a_restart_goes_past_a_start_that_hangs(monkeypatch):
         assert fleet.played == [new]
 
 
+@on_loop
+async def test_a_restart_goes_past_a_recycling_that_hangs():
+    async with a_fleet(1) as fleet:
+        (old,) = fleet.played
+        old.say("recycle")
+        hanging = await fleet.next()
+        launcher, plan = fleet.another_plan()
+        restart = task(fleet.restart(plan, limit=0))
+        for each in (old, hanging):
+            await each.hears("stop")
+            each.end()
+        new = await launcher.next()
+        new.ready()
+        await restart
+        assert fleet.played == [new]
+
+
 # --- stop ----------------------------------------------------------------------------------------
 
 
@@ -1133,6 +1182,16 @@ async def test_the_end_of_a_process_nobody_knows_is_no_news():
         await turns()
         assert fleet.played == before
         assert fleet.exits == []
+
+
+@on_loop
+async def test_a_process_whose_end_is_known_is_sent_no_signal_from_that_moment():
+    async with a_fleet(1) as fleet:
+        (old,) = fleet.played
+        old.end(-9)
+        assert old.process.exit_code is None  # what it said last is still to be heard
+        assert old.process.reaped
+        await until(lambda: fleet.exits)
 
 
 @on_loop

@@ -106,6 +106,33 @@ class TestMessages:
         manager.socket.close()
 
 
+class TestStatus:
+    def test_one_that_systemd_has_is_not_sent_again(self, manager, notifier):
+        for text in ("2 workers", "2 workers", "3 workers", "2 workers"):
+            notifier.status(text)
+        notifier.watchdog()
+        assert [manager.heard() for _ in range(4)] == [
+            "STATUS=2 workers", "STATUS=3 workers", "STATUS=2 workers", "WATCHDOG=1"
+        ]  # fmt: skip
+
+    def test_one_that_came_with_something_else_is_there_too(self, manager, notifier):
+        notifier.ready("2 workers")
+        notifier.watchdog()
+        notifier.status("2 workers")
+        notifier.ready("2 workers")
+        assert [manager.heard() for _ in range(3)] == [
+            "READY=1\nSTATUS=2 workers", "WATCHDOG=1", "READY=1\nSTATUS=2 workers"
+        ]  # fmt: skip
+
+    def test_one_that_could_not_be_sent_is_sent_again(self, tmp_path):
+        notifier = Notifier({"NOTIFY_SOCKET": f"{tmp_path}/n"})
+        notifier.status("2 workers")
+        manager = Manager(f"{tmp_path}/n")
+        notifier.status("2 workers")
+        assert manager.heard() == "STATUS=2 workers"
+        manager.socket.close()
+
+
 class TestSilence:
     def test_without_a_manager_nothing_happens(self, caplog):
         caplog.set_level(logging.DEBUG)

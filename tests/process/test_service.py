@@ -176,6 +176,60 @@ def test_an_address_that_goes_is_open_until_the_change_is_taken(serve, tmp_path)
     assert accepts(second)
 
 
+@LINUX_ONLY
+@pytest.mark.parametrize("hosts", [("127.0.0.1", "0.0.0.0"), ("0.0.0.0", "127.0.0.1"),
+                                   ("localhost", "127.0.0.1")])  # fmt: skip
+@pytest.mark.parametrize("reuse_port", ["true", "false"])
+def test_an_address_that_excludes_the_one_before_comes_beside_it(
+    serve, tmp_path, hosts, reuse_port
+):
+    port = free_port()
+    service = serve(bind=[f"{hosts[0]}:{port}"], reuse_port=reuse_port)
+    before = list(service.bound)
+    rebound = service.rebind(
+        changed(service, tmp_path, bind=[f"{hosts[1]}:{port}"], reuse_port=reuse_port)
+    )
+    assert rebound.leaves
+    (after,) = service.bound
+    rebound.finish(taken=True)
+    assert {each.socket.fileno() for each in before} == {-1}
+    with socket.create_connection(("127.0.0.1", port)):
+        after.socket.setblocking(True)
+        after.socket.settimeout(LIMIT)
+        after.socket.accept()[0].close()
+
+
+@LINUX_ONLY
+def test_an_address_that_excludes_the_one_before_may_be_given_up(serve, tmp_path):
+    port = free_port()
+    service = serve(bind=[tcp(port)])
+    (before,) = service.bound
+    service.rebind(changed(service, tmp_path, bind=[f"0.0.0.0:{port}"])).finish(taken=False)
+    assert service.bound == [before]
+    assert accepts(port)
+    # And nobody else may share the port because of it.
+    with pytest.raises(StartError, match="is taken by"):
+        serve(bind=[f"0.0.0.0:{port}"])
+
+
+@LINUX_ONLY
+def test_an_address_that_somebody_else_excludes_is_refused(serve, tmp_path):
+    with listener() as other:
+        port = other.getsockname()[1]
+        service = serve(bind=[f"127.0.0.2:{port}"])
+        with pytest.raises(StartError, match="is taken by"):
+            service.rebind(changed(service, tmp_path, bind=[f"0.0.0.0:{port}"]))
+        assert connects(socket.AF_INET, ("127.0.0.2", port))
+
+
+def test_a_change_that_adds_an_address_lets_none_go(serve, tmp_path):
+    first, second = free_port(), free_port()
+    service = serve(bind=[tcp(first)])
+    rebound = service.rebind(changed(service, tmp_path, bind=[tcp(first), tcp(second)]))
+    assert not rebound.leaves
+    rebound.finish(taken=True)
+
+
 def test_a_change_that_is_not_taken_is_undone(serve, tmp_path):
     first, second = free_port(), free_port()
     service = serve(bind=[tcp(first)])

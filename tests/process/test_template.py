@@ -138,9 +138,7 @@ async def test_a_thread_at_import_is_refused_by_its_name(directory):
         "async def app(scope, receive, send): ...\n",
     )
     assert isinstance(error, StartError)
-    assert str(error).startswith(
-        "preload: the applications have started a thread at import, poller\n"
-    )
+    assert str(error).startswith("preload: main:app has started a thread at import, poller\n")
 
 
 @on_loop
@@ -152,8 +150,22 @@ async def test_a_connection_at_import_is_refused_with_where_it_leads(directory, 
         "async def app(scope, receive, send): ...\n",
     )
     assert isinstance(error, StartError)
-    assert "have opened a socket at import, fd " in str(error)
+    assert str(error).startswith("preload: main:app has opened a socket at import, fd ")
     assert f"to ('127.0.0.1', {port})" in str(error)
+
+
+@on_loop
+async def test_of_several_mounts_the_one_that_is_refused_is_named(directory):
+    (directory / "api.py").write_text("async def app(scope, receive, send): ...\n")
+    error = await refusal(
+        directory,
+        "import threading, time\n"
+        "threading.Thread(target=time.sleep, args=(60,), name='poller', daemon=True).start()\n"
+        "async def app(scope, receive, send): ...\n",
+        app="api:app",
+        mounts=["/b=main:app"],
+    )
+    assert str(error).startswith("/b: preload: main:app has started a thread at import, poller\n")
 
 
 @on_loop
@@ -454,6 +466,9 @@ async def app(scope, receive, send):
 # --- a template whose applications speak for it --------------------------------------------------
 
 
+NOBODY = 2**22 + 1  # PID_MAX_LIMIT of Linux is 2**22
+
+
 class Impostor:
     """A template that the test plays; its process only waits to be killed."""
 
@@ -523,6 +538,30 @@ async def test_a_template_that_names_somebody_elses_process_is_killed_itself(
     assert launched == []
     assert impostor.was_killed()
     assert "sent nonsense, killed" in caplog.messages[0]
+
+
+@on_loop
+async def test_a_number_without_a_process_is_a_worker_that_has_ended(directory):
+    launched = []
+    order = Order(
+        settings(directory), 0, (), on_launch=launched.append, on_change=lambda worker: None
+    )
+    async with an_impostor() as impostor:
+        launch = asyncio.ensure_future(impostor.template.fork(order))
+        await turns()
+        impostor.say({"kind": "forked", "pid": NOBODY})
+        worker = await asyncio.wait_for(launch, LIMIT)
+        assert launched == [worker]
+        assert worker.reaped  # somebody may get this number: it is sent no signal
+        impostor.say({"kind": "ended", "pid": NOBODY, "code": 3})
+        await until(lambda: impostor.ends)
+        assert impostor.ends == [(NOBODY, 3)]
+        await worker.exited(3)
+        with pytest.raises(StartError, match="exited with code 3 before it was ready"):
+            await worker.started()
+        impostor.template.kill()
+        impostor.theirs.close()
+    assert impostor.was_killed()
 
 
 @on_loop

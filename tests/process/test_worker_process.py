@@ -404,6 +404,29 @@ async def test_a_real_process_is_signaled_and_its_stacks_are_read():
     assert worker.exit_code == -signal.SIGKILL
 
 
+def a_sleeper() -> subprocess.Popen[bytes]:
+    return subprocess.Popen(["sleep", "60"])
+
+
+@on_loop
+async def test_a_process_that_got_the_number_of_a_worker_is_sent_nothing():
+    ours, theirs = socket.socketpair()
+    with theirs, a_sleeper() as other:
+        worker = WorkerProcess(
+            index=0,
+            pid=other.pid,
+            channel=await Channel.open(ours),
+            dump=dump_file(),
+            on_change=lambda worker: None,
+            reaped=True,
+        )
+        worker.stop(limit=0, alone=False)
+        worker.kill()
+        other.send_signal(signal.SIGINT)
+        assert await asyncio.to_thread(other.wait) == -signal.SIGINT
+        await worker.exited(0)
+
+
 @pytest.mark.parametrize(
     ("code", "words"),
     [
