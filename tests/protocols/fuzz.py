@@ -1,9 +1,10 @@
-"""Random mutations of the corpus: both parsers, any segmentation, one outcome.
+"""Random input: mutations of the corpus of HTTP/1.1, and HTTP/2 of any kind.
 
-    python -m tests.protocols.fuzz --seconds 60 [--seed 7]
+    python -m tests.protocols.fuzz --seconds 60 [--seed 7] [--http 1|2]
 
-Prints every disagreement as a Python literal and ends with 1 if there was one. Found so, mend it
-and add a message to tests/corpus.
+HTTP/1.1: both parsers, any segmentation, one outcome. HTTP/2: see `http2_fuzz` and
+`http2_reference`. Prints what is wrong, and the input as Python that makes it again, and ends with
+1 if there was something. Found so, mend it and add a message to tests/corpus, or a test.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from random import Random, randrange
 
 from .corpus import load
 from .harness import PARSERS, Conversation, Outcome
+from .http2_fuzz import conversation, problem
+from .http2_reference import Script
 
 __all__ = ["disagreement", "mutated", "segments"]
 
@@ -33,6 +36,8 @@ TOKENS = (
     b"Proxy-Connection: close\r\n", b"Expect: 100-continue\r\n", b"Expect: x\r\n",
     b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"5\r\nhello\r\n0\r\n\r\n",
 )  # fmt: skip
+
+_BEHIND = b"GET /behind HTTP/1.1\r\nHost: behind\r\n\r\n"
 
 
 def mutated(random: Random, data: bytes, other: bytes) -> bytes:
@@ -82,6 +87,10 @@ def disagreement(random: Random, data: bytes) -> str:
                 return f"{name}: answered behind a refusal: {_brief(outcome)}"
             if talk.connection.deadline > talk.clock.now + 3600 and not talk.exchanges:
                 return f"{name}: waits for ever: {_brief(outcome)}"
+            if outcome.statuses[-1:] >= (400,):
+                talk.feed(_BEHIND)
+                if talk.outcome() != outcome:
+                    return f"{name}: reads on behind a refusal: {_brief(outcome)}"
     return ""
 
 
@@ -90,37 +99,79 @@ def _brief(outcome: Outcome) -> str:
     return f"{outcome.statuses[-5:]} {outcome.state} {seen}"
 
 
+class _Http1:
+    """Mutations of the corpus; those that cause a reaction of a new shape are mutated further."""
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+        self._seeds = [message.data for message in load() if len(message.data) < 2000]
+        self._interesting = list(self._seeds)
+        self._shapes: set[tuple[object, ...]] = set()
+        self._runs = 0
+
+    def run(self) -> tuple[str, str]:
+        """Some input, to be made again, and what is wrong with the reactions to it."""
+        random = self._random
+        data = mutated(random, random.choice(self._interesting), random.choice(self._seeds))
+        self._runs += 1
+        try:
+            found = disagreement(random, data)
+        except Exception as error:
+            found = repr(error)
+        if not found and self._runs % 8 == 0 and len(data) < 4000:
+            # A poor man's coverage.
+            talk = Conversation(PARSERS[0])
+            talk.feed(data)
+            shape = (talk.output[-60:], len(talk.exchanges), talk.state)
+            if shape not in self._shapes and len(self._interesting) < 20_000:
+                self._shapes.add(shape)
+                self._interesting.append(data)
+        return repr(data), found
+
+
+class _Http2:
+    """Frames of any kind, and now and then a legal conversation with another implementation."""
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+
+    def run(self) -> tuple[str, str]:
+        """Some input, to be made again, and what is wrong with the reactions to it."""
+        seed = self._random.getrandbits(32)
+        random = Random(seed)
+        if seed % 10 == 0:
+            script = random.randbytes(random.choice((20, 60, 150, 400)))
+            try:
+                Script(script).play()
+            except Exception as error:
+                return f"Script({script!r}).play()", repr(error)
+            return "", ""
+        name = f"problem(random := Random({seed}), conversation(random))"
+        try:
+            return name, problem(random, conversation(random))
+        except Exception as error:
+            return name, repr(error)
+
+
 def main() -> int:
     """The command line; returns the exit code."""
     arguments = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])  # type: ignore[union-attr]
     arguments.add_argument("--seconds", type=float, default=60.0)
     arguments.add_argument("--seed", type=int, default=randrange(1 << 32))
+    arguments.add_argument("--http", choices=("1", "2"), help="one version only")
     options = arguments.parse_args()
     logging.disable()
     random = Random(options.seed)
-    seeds = [message.data for message in load() if len(message.data) < 2000]
-    interesting = list(seeds)
-    shapes: set[tuple[object, ...]] = set()
+    kinds = {"1": _Http1(random), "2": _Http2(random)}
+    chosen = [kinds[options.http]] if options.http else list(kinds.values())
     end = time.monotonic() + options.seconds
     runs = found = 0
     while time.monotonic() < end and found < 10:
-        data = mutated(random, random.choice(interesting), random.choice(seeds))
+        made, wrong = chosen[runs % len(chosen)].run()
         runs += 1
-        try:
-            problem = disagreement(random, data)
-        except Exception as error:
-            problem = repr(error)
-        if problem:
+        if wrong:
             found += 1
-            sys.stdout.write(f"{data!r}\n  {problem}\n\n")
-        elif runs % 8 == 0 and len(data) < 4000:
-            # A poor man's coverage: a reaction of a new shape is worth mutating further.
-            talk = Conversation(PARSERS[0])
-            talk.feed(data)
-            shape = (talk.output[-60:], len(talk.exchanges), talk.state)
-            if shape not in shapes and len(interesting) < 20_000:
-                shapes.add(shape)
-                interesting.append(data)
+            sys.stdout.write(f"{made}\n  {wrong}\n\n")
     sys.stdout.write(f"{runs} messages, {found} disagreements, seed {options.seed}\n")
     return 1 if found else 0
 

@@ -1,22 +1,28 @@
 """The advisories of other servers about HTTP/1.1 messages, each as the test that would catch it.
 
-Response splitting (CVE-2020-7695, CVE-2018-1000164) is in test_http1_responses.py, limits byte by
-byte (aiohttp 3.14.1) in test_http1_limits.py, and most of these inputs again in tests/corpus.
+Beside this module: test_advisories_http2.py, test_advisories_application.py (what an application
+sends, WebSocket, logs), tests/e2e/test_advisories.py (processes). THREAT_MODEL.md has the table of
+all of them. Most of these inputs are in tests/corpus again.
 """
 
 from __future__ import annotations
 
 import ast
 import gzip
+import socket
 from importlib.metadata import version
+from io import BytesIO
 from itertools import product
 from pathlib import Path
+from time import process_time
 
 import pytest
 
 import gateway
 from gateway.exchange import Exchange
-from gateway.protocols.http1 import HeadParser
+from gateway.interfaces.environ import EnvironBuilder
+from gateway.interfaces.wsgi_errors import ErrorStream
+from gateway.protocols.context import HeadParser
 
 from .harness import PARSERS, Conversation
 
@@ -162,7 +168,16 @@ REFUSED: dict[str, list[bytes]] = {
     ],
     "CVE-2026-48710 Starlette: a Host that moves the path": [
         b"GET / HTTP/1.1\r\nHost: example.com" + tail + b"\r\n\r\n"
-        for tail in (b"/?", b"?", b"#", b"/x", b"\\x", b"@evil", b" evil")
+        for tail in (b"/?", b"?", b"#", b"/x", b"\\x", b"@evil", b" evil", b",evil")
+    ],
+    "CVE-2026-44546 daphne: what str.splitlines takes for the end of a line": [
+        post(b"X: y" + byte + b"Z: 1") for byte in (b"\x0b", b"\x0c", b"\x1c", b"\x1d", b"\x1e")
+    ],
+    "CVE-2026-54273 to CVE-2026-54280 aiohttp: limits of a line, of a chunk's size line": [
+        b"GET /" + b"a" * 70_000,
+        b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 70_000,
+        chunked(b"5;" + b"a" * 2000),
+        chunked(b"1;aaaaaaaa\r\nx\r\n" * 3000),
     ],
 }  # fmt: skip
 
@@ -210,7 +225,7 @@ def test_cve_2023_37276_llhttp_is_not_an_old_one(parser: type[HeadParser]) -> No
     assert tuple(map(int, version("h11").split(".")[:2])) >= (0, 16)
 
 
-def test_cve_2023_41419_2025_53643_2025_58068_trailers_are_no_fields(
+def test_cve_2021_21419_2023_41419_2025_53643_2025_58068_trailers_are_no_fields(
     parser: type[HeadParser],
 ) -> None:
     talk = Conversation(parser)
@@ -273,7 +288,7 @@ def test_cve_2025_69227_nothing_rests_on_assertions(parser: type[HeadParser]) ->
         assert not [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Assert)], path
 
 
-def test_cve_2022_39348_a_refusal_is_plain_text_and_echoes_nothing(
+def test_cve_2022_39348_2024_41810_a_refusal_is_plain_text_and_echoes_nothing(
     parser: type[HeadParser],
 ) -> None:
     talk = Conversation(parser)
@@ -288,3 +303,75 @@ def test_cve_2020_35681_requests_share_nothing_mutable(parser: type[HeadParser])
     talk.feed(NEXT * 50)
     assert len({id(exchange.head) for exchange in talk.exchanges}) == 50
     assert len({id(exchange.head.headers) for exchange in talk.exchanges}) == 50
+
+
+def test_cve_2026_54273_to_2026_54280_pipelined_requests_are_not_queued(
+    parser: type[HeadParser],
+) -> None:
+    """aiohttp kept all of them; here what is not its turn stays in the socket."""
+    waiting: list[Exchange] = []
+    talk = Conversation(parser, waiting.append)
+    for _ in range(100):
+        talk.feed(NEXT * 1000)
+    assert len(waiting) == 1
+    assert talk.unread > 90 * 1000 * len(NEXT)
+
+
+def test_cve_2026_54273_to_2026_54280_a_body_ends_with_its_connection(
+    parser: type[HeadParser],
+) -> None:
+    waiting: list[Exchange] = []
+    talk = Conversation(parser, waiting.append)
+    talk.feed(post(b"Content-Length: 10", body=b"hello"))
+    talk.lose()
+    assert waiting[0].gone
+    assert waiting[0].read() == b""
+
+
+def test_cve_2025_69229_a_body_of_tiny_chunks_is_linear(parser: type[HeadParser]) -> None:
+    """Also uvicorn before 0.42 and gunicorn before 27."""
+    spent = []
+    for count in (50_000, 200_000):
+        talk = Conversation(parser)
+        data = chunked(b"1\r\nx\r\n" * count + b"0\r\n\r\n")
+        began = process_time()
+        talk.feed(*(data[at : at + 4000] for at in range(0, len(data), 4000)))
+        spent.append(process_time() - began)
+        assert len(talk.requests[0].body) == count
+    assert spent[1] < 12 * spent[0]  # four times the work; quadratic would be sixteen
+
+
+def test_aiohttp_3_14_no_name_is_looked_up_on_the_way_of_a_request(
+    parser: type[HeadParser], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look_up(*_: object) -> None:
+        raise AssertionError("a name was looked up")
+
+    for name in ("getfqdn", "gethostname", "gethostbyname", "gethostbyaddr", "getaddrinfo"):
+        monkeypatch.setattr(socket, name, look_up)
+    talk = Conversation(parser)
+    talk.feed(b"GET / HTTP/1.0\r\n\r\n")
+    environ = environ_of(talk.exchanges[0])
+    assert environ["SERVER_NAME"] == "127.0.0.1"
+
+
+def test_gunicorn_26_2_0_underscores_do_not_reach_an_environ(parser: type[HeadParser]) -> None:
+    """Nor what names a variable of the server. The same over HTTP/2: test_advisories_http2.py."""
+    talk = Conversation(parser)
+    talk.feed(
+        post(
+            b"X-Forwarded-For: 192.0.2.1", b"X_Forwarded_For: 6.6.6.6", b"Script_Name: /evil",
+            b"Content_Length: 7", b"Remote_Addr: 6.6.6.6", b"Proxy: http://evil",
+        )
+    )  # fmt: skip
+    environ = environ_of(talk.exchanges[0])
+    assert environ["HTTP_X_FORWARDED_FOR"] == "192.0.2.1"
+    assert (environ["SCRIPT_NAME"], environ["REMOTE_ADDR"]) == ("", "203.0.113.7")
+    assert not {"HTTP_PROXY", "CONTENT_LENGTH", "HTTP_SCRIPT_NAME"} & set(environ)
+
+
+def environ_of(exchange: Exchange) -> dict[str, object]:
+    builder = EnvironBuilder(
+        multithread=False, multiprocess=False, errors=ErrorStream(), file_wrapper=list
+    )
+    return builder.build(exchange.head, BytesIO(), None, bool, lambda hints: None)
