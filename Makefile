@@ -8,12 +8,12 @@ BIN     = $(VENV)/bin
 PYTEST ?=
 # Of `make bench`: arguments, and who is measured beside gateway.
 BENCH  ?=
-PEERS   = 'uvicorn[standard]' granian gunicorn hypercorn websockets wsproto a2wsgi flask
+PEERS   = 'uvicorn[standard]' zttp granian gunicorn hypercorn websockets wsproto a2wsgi flask
 # The lock file names where it was made from; contributors' mirrors stay out of it.
 INDEX   = --default-index https://pypi.org/simple
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit check format docs fuzz soak bench bench-websocket lock clean
+.PHONY: help demo test unit check format docs fuzz soak bench bench-websocket bench-tls lock clean
 
 help:
 	@grep -E '^[a-z-]+: ' Makefile | sed 's/:.*##/\t/' | expand -t 18
@@ -77,6 +77,9 @@ bench: .venv-bench/bench ## measure gateway beside its peers: needs wrk and two 
 
 bench-websocket: .venv-bench/bench ## the same for WebSocket messages and idle sockets
 	@.venv-bench/bin/python -m benchmarks.websocket $(BENCH)
+
+bench-tls: .venv-bench/bench ## the same for TLS: handshakes and requests; needs wrk, h2load, openssl
+	@.venv-bench/bin/python -m benchmarks.tls $(BENCH)
 
 lock: ## write uv.lock again
 	uv lock $(INDEX)

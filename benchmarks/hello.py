@@ -5,13 +5,13 @@
     make bench BENCH="--rows wsgi,flask"
 
 Each number is the server's CPU time per request: user and system of its whole process tree, from
-/proc, over the requests that wrk counted. The servers of a row run at the same time on one core,
-wrk on another; they are measured in turns, each round in the other direction, so that a noisy
-moment does not fall on one of them. The table has the medians of the rounds. Compare within a run:
-the absolute numbers belong to the machine and its mood, the ratios hardly move.
+/proc, over the requests that wrk or h2load counted. The servers of a row run at the same time on
+one core, the load on another; they are measured in turns, each round in the other direction, so
+that a noisy moment does not fall on one of them. The table has the medians of the rounds. Compare
+within a run: the absolute numbers belong to the machine and its mood, the ratios hardly move.
 """
 
-# ruff: noqa: S603, S607, T201 - a program that starts programs and prints
+# ruff: noqa: S603, T201 - a program that starts programs and prints
 
 from __future__ import annotations
 
@@ -22,30 +22,21 @@ import os
 import platform
 import re
 import shutil
-import socket
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from importlib.metadata import version
-from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
 from benchmarks.rows import ROWS, Row
+from benchmarks.servers import PROC, BenchError, cpu_of_tree, started
 
 __all__ = ["BenchError", "Result", "Sample", "cpu_of_tree", "main", "parse_wrk", "render"]
 
+TOOLS = {"wrk": "wrk", "h2load": "nghttp2-client", "taskset": "util-linux"}  # and Debian's packages
 PACKAGES = ("gateway", "uvicorn", "granian", "gunicorn", "a2wsgi", "uvloop", "httptools", "h11")
-PATIENCE = 20.0  # seconds a server has for its first answer, and for its end
-PROC = Path("/proc")
-TICKS = os.sysconf("SC_CLK_TCK")  # per second, of the times in /proc
-
-
-class BenchError(Exception):
-    """The run means nothing: a server does not start, or answers with errors."""
 
 
 class Sample(NamedTuple):
@@ -91,65 +82,32 @@ def parse_wrk(text: str) -> tuple[int, float]:
     return int(total[1]), float(rate[1])
 
 
-def cpu_of_tree(root: int, proc: Path = PROC, ticks: int = TICKS) -> float:
-    """Seconds, user and system, of a process and of all below it (proc(5), /proc/pid/stat)."""
-    found: dict[int, tuple[int, int]] = {}
-    for path in proc.glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text(errors="replace").rpartition(")")[2].split()
-        except OSError:
-            continue  # it has just ended
-        found[int(path.parent.name)] = int(fields[1]), int(fields[11]) + int(fields[12])
-    tree = [root]
-    for pid in tree:
-        tree.extend(child for child, (parent, _) in found.items() if parent == pid)
-    return sum(found[pid][1] for pid in tree) / ticks
+def parse_h2load(text: str) -> tuple[int, float]:
+    """As `parse_wrk`, of what h2load printed."""
+    counts = re.search(r"(\d+) succeeded, (\d+) failed, (\d+) errored", text)
+    rate = re.search(r"([\d.]+) req/s", text)
+    if not (counts and rate) or int(counts[2]) or int(counts[3]) or not int(counts[1]):
+        raise BenchError(f"h2load: {counts[0] if counts else text.strip()}")
+    return int(counts[1]), float(rate[1])
 
 
 class Load(NamedTuple):
-    """How wrk is called, and which core is whose."""
+    """How wrk and h2load are called, and which core is whose."""
 
     connections: int
     server_core: int
     load_core: int
 
     def run(self, row: Row, port: int, seconds: int) -> tuple[int, float]:
-        command = ["taskset", "-c", f"{self.load_core}", "wrk", "-t1", f"-d{seconds}s"]
-        command += [f"-c{row.connections or self.connections}", *(f"-H{h}" for h in row.headers)]
-        command.append(f"http://127.0.0.1:{port}/")
+        pinned = ["taskset", "-c", f"{self.load_core}"]
+        common = [f"-c{row.connections or self.connections}", *(f"-H{h}" for h in row.headers)]
+        if row.streams:
+            tool, parse = ["h2load", "-t1", f"-D{seconds}", f"-m{row.streams}"], parse_h2load
+        else:
+            tool, parse = ["wrk", "-t1", f"-d{seconds}s"], parse_wrk
+        command = [*pinned, *tool, *common, f"http://127.0.0.1:{port}/"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        return parse_wrk(done.stdout or done.stderr)
-
-
-@contextmanager
-def started(name: str, command: str, core: int) -> Iterator[tuple[int, int]]:
-    """A server on one core, its output in a file; its process and its port."""
-    module, *arguments = command.split()
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = int(probe.getsockname()[1])
-    where = ["-b", f"127.0.0.1:{port}"] if module == "gunicorn" else ["--port", f"{port}"]
-    with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen(
-            ["taskset", "-c", f"{core}", sys.executable, "-m", module, *where, *arguments],
-            cwd=Path(__file__).parent,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            deadline = time.monotonic() + PATIENCE
-            while not answers(port):
-                if process.poll() is not None or time.monotonic() > deadline:
-                    log.seek(0)
-                    raise BenchError(f"{name} did not start:\n{log.read()}")
-                time.sleep(0.05)
-            yield process.pid, port
-        finally:
-            process.terminate()
-            try:
-                process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        return parse(done.stdout or done.stderr)
 
 
 def answers(port: int) -> bool:
@@ -167,7 +125,7 @@ def measure(row: Row, load: Load, rounds: int, seconds: int) -> Result:
     samples: dict[str, list[Sample]] = {name: [] for name in row.servers}
     with ExitStack() as stack:
         running = {
-            name: stack.enter_context(started(name, command, load.server_core))
+            name: stack.enter_context(started(name, command, load.server_core, answers))
             for name, command in row.servers.items()
         }
         for _, port in running.values():
@@ -176,7 +134,10 @@ def measure(row: Row, load: Load, rounds: int, seconds: int) -> Result:
             for name in list(running)[:: -1 if number % 2 else 1]:
                 pid, port = running[name]
                 before = cpu_of_tree(pid)
-                requests, rate = load.run(row, port, seconds)
+                try:
+                    requests, rate = load.run(row, port, seconds)
+                except BenchError as error:
+                    raise BenchError(f"{row.title}: {name}: {error}") from None
                 cpu = (cpu_of_tree(pid) - before) * 1e6 / requests
                 samples[name].append(Sample(cpu, rate))
                 print(f"{row.title}: {name}: {cpu:.1f} µs", file=sys.stderr)
@@ -207,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     names = list(ROWS)[:1] if options.quick else options.rows.split(",")
     if unknown := [name for name in names if name not in ROWS]:
         parser.error(f"no row {', '.join(unknown)}; there are {', '.join(ROWS)}")
-    for tool, package in (("wrk", "wrk"), ("taskset", "util-linux")):
+    for tool, package in TOOLS.items():
         if shutil.which(tool) is None:
             parser.exit(3, f"error: {tool} is missing: apt-get install {package}\n")
     cores = sorted(os.sched_getaffinity(0))

@@ -11,12 +11,14 @@ class Row(NamedTuple):
     """One kind of request. `servers` are modules with arguments; the first is gateway.
 
     connections: 0 for as many as ``--connections`` says.
+    streams: of HTTP/2, with prior knowledge, at a time on each connection; 0 is HTTP/1.1.
     """
 
     title: str
     servers: dict[str, str]
     headers: tuple[str, ...] = ()
     connections: int = 0
+    streams: int = 0
 
 
 ASGI = {
@@ -34,6 +36,13 @@ ASGI_LOGGED = {
 ASGI_H11 = {
     "gateway (h11)": "gateway --http h11 --no-access-log apps:asgi",
     "uvicorn (h11)": "uvicorn --http h11 --no-access-log apps:asgi",
+}
+HTTP2 = {
+    "gateway": "gateway --no-access-log apps:asgi",
+    "uvicorn (zttp)": "uvicorn --http zttp --http2 --no-access-log apps:asgi",
+    "granian": "granian --interface asgi apps:asgi",
+    "gunicorn (asgi)": "gunicorn -k asgi --http-protocols h2,h1 --http2-cleartext both apps:asgi",
+    "hypercorn": "hypercorn apps:asgi",
 }
 # What Firefox sends, but for Host, which wrk writes itself.
 BROWSER = (
@@ -65,6 +74,7 @@ ROWS = {
     "log": Row("ASGI hello, access log to a file", ASGI_LOGGED),
     "h11": Row("ASGI hello, h11", ASGI_H11),
     "headers": Row("ASGI hello, nine browser headers", ASGI, BROWSER),
+    "http2": Row("ASGI hello, HTTP/2, 16 streams on each connection", HTTP2, streams=16),
     "wsgi": Row("WSGI hello", wsgi("apps:wsgi")),
     "wsgi64": Row("WSGI hello, 64 connections", wsgi("apps:wsgi"), connections=64),
     "flask": Row("Flask page", wsgi("apps:flask_app")),

@@ -11,12 +11,13 @@ from gateway.log import access_enabled, access_stream, wants_color
 from gateway.middleware.access_format import compile_format
 from gateway.middleware.access_log import access_log, access_records
 from gateway.middleware.buffered_sink import BufferedSink
-from gateway.middleware.limits import limit_concurrency, limit_max_requests
+from gateway.middleware.concurrency import limit_concurrency
+from gateway.middleware.limits import limit_max_requests
 from gateway.middleware.proxy_headers import proxy_headers
 from gateway.middleware.trusted_peers import TrustedPeers
 from gateway.settings.model import Settings
 
-__all__ = ["Chain"]
+__all__ = ["Chain", "balancers"]
 
 
 class Chain:
@@ -44,7 +45,13 @@ class Chain:
         if max_requests is not None:
             handler = limit_max_requests(handler, max_requests, on_max_requests)
         if settings.limit_concurrency is not None:
-            handler = limit_concurrency(handler, settings.limit_concurrency)
+            handler = limit_concurrency(
+                handler,
+                settings.limit_concurrency,
+                queue=settings.limit_queue,
+                timeout=settings.timeout_queue,
+                loop=loop,
+            )
         if settings.access_log and access_enabled():
             handler = self._logged(settings, handler, loop)
         self.handler = handler
@@ -54,6 +61,7 @@ class Chain:
         """Raise `ConfigError` for what the handlers would not take, before anything is started."""
         compile_format(settings.access_log_format)
         TrustedPeers(settings.forwarded_allow_ips)
+        balancers(settings)
 
     def _logged(
         self, settings: Settings, handler: Handler, loop: asyncio.AbstractEventLoop
@@ -74,3 +82,8 @@ class Chain:
         """Write what is still buffered."""
         if self._sink is not None:
             self._sink.close()
+
+
+def balancers(settings: Settings) -> TrustedPeers:
+    """Whose PROXY headers are believed. Raises `ConfigError`."""
+    return TrustedPeers(settings.proxy_protocol_allow_ips, setting="proxy-protocol-allow-ips")

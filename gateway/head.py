@@ -5,7 +5,11 @@ Nothing here knows a parser, a loop or an application.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from gateway.tls.facts import TlsFacts  # OpenSSL takes 10 ms
 
 __all__ = ["Address", "Headers", "Peer", "RequestHead", "address_text"]
 
@@ -32,19 +36,39 @@ class Peer:
     client: (host, port) of the peer, None where there is none (a UNIX socket).
     server: (host, port) this side is reached at, or (path, None) for a UNIX socket.
     scheme: "http" or "https".
+    tls: what the connection's handshake has settled; None on a plain one.
+    proxied: what a balancer has said of the connection by the PROXY protocol; docs/proxy.md has its
+        names. client, server and scheme are those it has told. None where nobody has.
     checked_host: the last Host value that was found well-formed. It is the same for all requests
         of most connections, and the check costs 0.3 µs.
+    checked_fields: the last list of fields whose values were; HTTP/2 hands over the same list for
+        a request that is repeated.
     """
 
-    __slots__ = ("checked_host", "client", "scheme", "server")
+    __slots__ = (
+        "checked_fields",
+        "checked_host",
+        "client",
+        "proxied",
+        "scheme",
+        "server",
+        "tls",
+    )
 
     def __init__(
-        self, client: Address | None, server: Address | None, scheme: str = "http"
+        self,
+        client: Address | None,
+        server: Address | None,
+        scheme: str = "http",
+        tls: TlsFacts | None = None,
     ) -> None:
         self.client = client
         self.server = server
         self.scheme = scheme
+        self.tls = tls
+        self.proxied: Mapping[str, object] | None = None
         self.checked_host = b""
+        self.checked_fields: Headers | None = None
 
     def __repr__(self) -> str:
         return f"Peer(client={self.client}, server={self.server}, scheme={self.scheme!r})"
@@ -65,6 +89,10 @@ class RequestHead:
     expect_continue: the client waits for 100 (Continue) before it sends the body.
     upgrade: lower-case protocol a client asks to switch to (b"websocket"), or None.
     scheme, client, server: from the `Peer`; proxy headers from a trusted peer may replace them.
+    tls: from the `Peer`, and nothing replaces it: it is about the connection, which a proxy may
+        hold, while scheme and client are about the way behind it. What a field says of a
+        certificate nobody here has verified.
+    proxied: from the `Peer`, and nothing replaces it.
     root_path: the part of `path` the application is mounted at, without a trailing slash.
         WSGI's SCRIPT_NAME and ASGI's root_path are this.
     mount: the key of the mount that took the request, for the log ("" before it is chosen).
@@ -78,12 +106,14 @@ class RequestHead:
         "method",
         "mount",
         "path",
+        "proxied",
         "query",
         "raw_path",
         "root_path",
         "scheme",
         "server",
         "target",
+        "tls",
         "upgrade",
         "version",
     )
@@ -115,6 +145,8 @@ class RequestHead:
         self.scheme = peer.scheme
         self.client = peer.client
         self.server = peer.server
+        self.tls = peer.tls
+        self.proxied = peer.proxied
         self.root_path = ""
         self.mount = ""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 
@@ -11,7 +12,8 @@ from gateway.errors import StartError
 from gateway.exchange import Exchange, Handler
 from gateway.importer import DjangoSettingsGuard
 from gateway.interfaces.detect import Interface, describe, notes
-from gateway.middleware.limits import limit_concurrency
+from gateway.middleware.concurrency import limit_concurrency
+from gateway.middleware.limits import limit_body
 from gateway.middleware.mounts import Route, mounts
 from gateway.settings.model import Settings
 from gateway.settings.mounts import Mount
@@ -52,8 +54,12 @@ class Site:
         self._root_path = root_path
 
     @classmethod
-    def build(cls, settings: Settings) -> Site:
+    def build(
+        cls, settings: Settings, *, imported: Callable[[Mount], None] = lambda _: None
+    ) -> Site:
         """Import every application of `settings.mounts` and tell its interface.
+
+        imported: called after each mount; it may refuse what the import has done, by `StartError`.
 
         Raises `StartError`, which names the mount where there are several.
         """
@@ -66,6 +72,7 @@ class Site:
             try:
                 with guard.watching(mount.key):
                     application = applications.load(mount)
+                imported(mount)
             except StartError as error:
                 # "gateway main:app" has no mount in its user's mind: no message speaks of one.
                 if [each.key for each in settings.mounts] == ["/"]:
@@ -80,7 +87,9 @@ class Site:
         Raises the first `StartError`; the applications that had started are stopped again then.
         """
         loop = asyncio.get_running_loop()
-        routes = [_route(each, each.application.open(each.mount, loop)) for each in self.mounts]
+        routes = [
+            _route(each, each.application.open(each.mount, loop), loop) for each in self.mounts
+        ]
         lifespans = [each.lifespan for each in self._applications if each.lifespan is not None]
         results = await asyncio.gather(
             *(lifespan.startup() for lifespan in lifespans), return_exceptions=True
@@ -132,8 +141,16 @@ def _mounted(mount: Mount, application: Application, root_path: str) -> MountedA
     )
 
 
-def _route(mounted: MountedApp, handler: Handler) -> Route:
+def _route(mounted: MountedApp, handler: Handler, loop: asyncio.AbstractEventLoop) -> Route:
     mount = mounted.mount
     if mount.limit_concurrency is not None:
-        handler = limit_concurrency(handler, mount.limit_concurrency)
+        handler = limit_concurrency(
+            handler,
+            mount.limit_concurrency,
+            queue=mount.limit_queue,
+            timeout=mount.timeout_queue,
+            loop=loop,
+        )
+    if mount.limit_body is not None:
+        handler = limit_body(handler, mount.limit_body)
     return Route(mount.key, mount.host, mount.path, handler, mount.root_path)

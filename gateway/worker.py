@@ -5,23 +5,34 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import logging
+import os
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
+from itertools import chain
 from typing import Final
 
-from gateway.chain import Chain
-from gateway.clock import Clock
+from gateway.chain import Chain, balancers
+from gateway.clock import NEVER, Clock
 from gateway.drain import Drain
 from gateway.errors import ConfigError
-from gateway.exchange import Handler
+from gateway.exchange import Exchange, Handler
+from gateway.interfaces.overdue import Overdue
 from gateway.listener import Listener
 from gateway.middleware.failure_page import failure_page
+from gateway.middleware.https_redirect import https_redirect
 from gateway.middleware.limits import spread
-from gateway.protocols.http1 import HeadParser, Http1Context
-from gateway.protocols.http1_encoder import ResponseEncoder
+from gateway.middleware.trusted_peers import TrustedPeers
+from gateway.protocols.context import ConnectionContext, HeadParser
+from gateway.protocols.crowd import Crowd
+from gateway.protocols.default_fields import DefaultFields
+from gateway.protocols.http2_settings import Http2Options
+from gateway.protocols.proxy_reader import ProxyReader
+from gateway.settings.bind import Bind
 from gateway.settings.model import Settings
 from gateway.site import Site
+from gateway.tls.acceptor import Acceptor
+from gateway.tls.certificates import Certificates
 
 __all__ = ["Worker", "unless"]
 
@@ -30,6 +41,7 @@ logger = logging.getLogger("gateway.error")
 # What an idle connection gets for one more request when the worker leaves; a developer who waits
 # for a reload would rather have it gone.
 _LINGER: Final = 2.0
+_ALPN: Final = ("h2", "http/1.1")
 
 
 class Worker:
@@ -38,6 +50,7 @@ class Worker:
     Life: `start`, `serve_until_stopped`, `stop`. `request_stop` and `interrupt` may be called at
     any time on the loop's thread.
 
+    binds: the address of each socket, with what is special about it; () is nothing.
     site: imported already, by a process this one was forked from; None imports it at the start.
     failure: why the applications could not start. The worker has no site then and answers every
         request with that text.
@@ -56,6 +69,7 @@ class Worker:
         settings: Settings,
         sockets: Sequence[socket.socket],
         *,
+        binds: Sequence[Bind] = (),
         site: Site | None = None,
         failure: str = "",
         shared: bool = False,
@@ -73,6 +87,8 @@ class Worker:
         self._delay = delay
         self._on_max_requests = on_max_requests or self.request_stop
         self._sockets = sockets
+        self._binds = binds or [Bind()] * len(sockets)
+        self._certificates: Certificates | None = None
         self._listeners: list[Listener] = []
         self._chain: Chain | None = None
         self._stop_requested = asyncio.Event()
@@ -97,6 +113,11 @@ class Worker:
         settings = self.settings
         loop = asyncio.get_running_loop()
         Chain.check(settings)
+        if settings.tls is not None:
+            # One of many workers speaks of what all of them see.
+            reports = os.environ.get("GATEWAY_WORKER_ID", "0") == "0"
+            alpn = _ALPN if settings.http2 else _ALPN[1:]
+            self._certificates = Certificates(settings.tls, alpn=alpn, reports=reports)
         parser = _head_parser(settings.http)
         handler = await self._handler()
         clock = Clock()
@@ -113,7 +134,7 @@ class Worker:
             max_requests=limit and int(spread(limit, settings.limit_max_requests_jitter)),
             on_max_requests=self._max_requests_reached,
         )
-        encoder = ResponseEncoder(
+        defaults = DefaultFields(
             clock,
             server=b"gateway" if settings.server_header else None,
             date=settings.date_header,
@@ -121,26 +142,91 @@ class Worker:
                 (name.encode("latin-1"), value.encode("latin-1")) for name, value in settings.header
             ],
         )
-        for sock in self._sockets:
-            context = Http1Context(
+        if self._certificates is not None:
+            clock.on_tick.append(self._certificates.look)
+        crowd = self._crowd(loop)
+        if crowd is not None:
+            clock.on_tick.append(crowd.sweep)
+        for sock, bind in zip(self._sockets, self._binds, strict=True):
+            context = ConnectionContext(
                 loop=loop,
                 clock=clock,
-                handler=self._chain.handler,
+                handler=self._redirect(handler) if bind.redirect else self._chain.handler,
                 parser=parser,
-                encoder=encoder,
-                connections=set(),
+                defaults=defaults,
                 keep_alive=settings.timeout_keep_alive,
+                head_timeout=settings.timeout_head,
+                body_timeout=settings.timeout_body or NEVER,
+                body_rate=settings.min_body_rate or 0,
+                write_timeout=settings.timeout_write or NEVER,
                 linger=0.0 if settings.reload else _LINGER,
                 limit_head=settings.limit_head_size,
                 limit_headers=settings.limit_headers,
+                http2=_http2_options(settings),
+                connections=set() if crowd is None else crowd.members(),
             )
-            listener = Listener(sock, context, backlog=settings.backlog, shared=self._shared)
+            listener = Listener(
+                sock,
+                context,
+                backlog=settings.backlog,
+                shared=self._shared,
+                proxy=self._proxy(bind, clock),
+                acceptor=self._acceptor(bind),
+                crowd=crowd,
+            )
             await listener.open()
             clock.on_tick.append(listener.sweep)
             self._listeners.append(listener)
+        limits = {
+            mount.key: mount.timeout_request
+            for mount in settings.mounts
+            if mount.timeout_request is not None
+        }
+        if limits:
+            clock.on_tick.append(Overdue(limits, self._under_way, clock).sweep)
         if settings.callback_notify is not None:
             self.repeat(settings.timeout_notify, settings.callback_notify)
         self.ready = True
+
+    def _under_way(self) -> Iterator[Exchange]:
+        return chain.from_iterable(listener.exchanges for listener in self._listeners)
+
+    def _crowd(self, loop: asyncio.AbstractEventLoop) -> Crowd | None:
+        settings = self.settings
+        limit, per_address = settings.limit_connections, settings.limit_connections_per_address
+        if limit is None and per_address is None:
+            return None
+        proxies = settings.forwarded_allow_ips if settings.proxy_headers else ()
+        exempt = TrustedPeers(proxies).trusts
+        return Crowd(loop, limit=limit, per_address=per_address, exempt=exempt)
+
+    def _acceptor(self, bind: Bind) -> Acceptor | None:
+        if self._certificates is None or not self.settings.encrypts(bind):
+            return None
+        return Acceptor(self._certificates)
+
+    def _proxy(self, bind: Bind, clock: Clock) -> ProxyReader | None:
+        mode = self.settings.proxied(bind)
+        if mode == "off":
+            return None
+        return ProxyReader(mode, trusts=balancers(self.settings).trusts, clock=clock)
+
+    def _redirect(self, site: Handler) -> Handler:
+        """The handler of a listener that redirects."""
+        settings = self.settings
+        encrypted = (
+            sock.getsockname()[1]
+            for sock, bind in zip(self._sockets, self._binds, strict=True)
+            if settings.encrypts(bind) and sock.family in (socket.AF_INET, socket.AF_INET6)
+        )
+        port = settings.redirect_port or next(encrypted, 443)
+        return https_redirect(port, challenges=site if settings.redirect_acme else None)
+
+    def reload_certificates(self) -> bool:
+        """Read all certificates again; whether there are any."""
+        if self._certificates is not None:
+            self._certificates.reload()
+        return self._certificates is not None
 
     async def _handler(self) -> Handler:
         if self._failure:
@@ -236,6 +322,18 @@ async def _for_ever(seconds: float, action: Callable[[], Awaitable[None]]) -> No
             await action()
         except Exception:
             logger.exception("%s failed", getattr(action, "__qualname__", action))
+
+
+def _http2_options(settings: Settings) -> Http2Options | None:
+    """What HTTP/2's peers are told; None where it is off."""
+    if not settings.http2:
+        return None
+    return Http2Options(
+        max_streams=settings.http2_max_concurrent_streams,
+        initial_window=settings.http2_initial_window_size,
+        max_frame=settings.http2_max_frame_size,
+        max_header_list=settings.http2_max_header_list_size,
+    )
 
 
 def _head_parser(choice: str) -> type[HeadParser]:

@@ -74,6 +74,9 @@ class FakeWire:
         self.calls.append(("send_informational", status, headers))
         self.informational.append((status, headers))
 
+    def limit_body(self, size: int) -> None:
+        self.calls.append(("limit_body", size))
+
     def consumed(self, size: int) -> None:
         self.calls.append(("consumed", size))
         self.consumed_bytes += size

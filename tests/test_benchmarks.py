@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.hello import BenchError, Result, Sample, cpu_of_tree, parse_wrk, render
+from benchmarks.hello import (
+    BenchError,
+    Result,
+    Sample,
+    cpu_of_tree,
+    parse_h2load,
+    parse_wrk,
+    render,
+)
 from benchmarks.rows import ROWS
 
 OUTPUT = """Running 3s test @ http://127.0.0.1:8000/
@@ -41,6 +49,22 @@ def test_errors_are_not_counted_as_requests(line, reason):
 def test_what_is_no_measurement_is_shown():
     with pytest.raises(BenchError, match="unable to connect to 127"):
         parse_wrk("unable to connect to 127.0.0.1:8000 Connection refused\n")
+
+
+H2LOAD = """finished in 3.00s, 19502.70 req/s, 762.90KB/s
+requests: 50000 total, 50000 started, 50000 done, 50000 succeeded, 0 failed, 0 errored, 0 timeout
+status codes: 50000 2xx, 0 3xx, 0 4xx, 0 5xx
+"""
+
+
+def test_h2loads_output_is_read():
+    assert parse_h2load(H2LOAD) == (50000, 19502.7)
+
+
+@pytest.mark.parametrize("count", ["1 failed", "2 errored"])
+def test_failed_streams_are_not_counted_as_requests(count):
+    with pytest.raises(BenchError, match=f"h2load: 50000 succeeded, .*{count}"):
+        parse_h2load(H2LOAD.replace(f"0 {count[2:]}", count))
 
 
 def samples(*cpu: float) -> list[Sample]:

@@ -16,8 +16,8 @@ import pytest
 from gateway import listener as listener_module
 from gateway.clock import Clock
 from gateway.listener import Listener
-from gateway.protocols.http1 import Http1Context
-from gateway.protocols.http1_encoder import ResponseEncoder
+from gateway.protocols.context import ConnectionContext
+from gateway.protocols.default_fields import DefaultFields
 from gateway.protocols.http1_h11 import H11HeadParser
 
 LIMIT = 5.0
@@ -42,13 +42,12 @@ class Scene:
         self.clock = Clock(monotonic=self.time)
         self.sock = sock
         self.address = sock.getsockname()
-        self.context = Http1Context(
+        self.context = ConnectionContext(
             loop=asyncio.get_running_loop(),
             clock=self.clock,
             handler=lambda exchange: exchange.start(200, [], b"hello"),
             parser=H11HeadParser,
-            encoder=ResponseEncoder(self.clock, server=None, date=False),
-            connections=set(),
+            defaults=DefaultFields(self.clock, server=None, date=False),
         )
         self.listener = Listener(sock, self.context, shared=shared)
         self.clients: list[socket.socket] = []

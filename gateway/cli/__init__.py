@@ -10,7 +10,15 @@ from typing import TypeAlias
 
 import click
 
-from gateway.cli.actions import Build, SiteSeen, check, print_config, require_mounts, routes
+from gateway.cli.actions import (
+    Build,
+    SiteSeen,
+    check,
+    check_certificates,
+    print_config,
+    require_mounts,
+    routes,
+)
 from gateway.cli.command import CommandLine, parse
 from gateway.cli.errors import usage_error
 from gateway.errors import GatewayError
@@ -72,6 +80,7 @@ def _print(line: CommandLine, loaded: Loaded, build: Build) -> int:
         return print_config(loaded, as_json=line.as_json)
     _prepare(loaded)
     if line.action == "check":
+        check_certificates(loaded.settings)
         return check(loaded, build)
     return routes(loaded, build, as_json=line.as_json)
 

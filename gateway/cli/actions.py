@@ -5,46 +5,33 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 import click
 
-from gateway.errors import ConfigError, StartError
+from gateway.errors import StartError
+from gateway.log_format import counted
+from gateway.process import mounted
 from gateway.settings import Loaded, Mount, Settings
 from gateway.settings.drafts import MOUNT_SETTINGS
 from gateway.settings.model import SETTINGS
 
-__all__ = ["Build", "MountSeen", "SiteSeen", "check", "print_config", "require_mounts", "routes"]
-
-_NOTHING_TO_SERVE: Final = """\
-nothing to serve: no application and no mounts
-  one application:       gateway main:app
-  several, side by side: gateway --mount /=main:app --mount /api=api:app
-  from a file:           gateway.toml with [mounts], then gateway"""
-
-
-class MountSeen(Protocol):
-    """What is printed of a mounted application; threads is 0 for ASGI."""
-
-    @property
-    def key(self) -> str: ...
-    @property
-    def app_name(self) -> str: ...
-    @property
-    def framework(self) -> str: ...
-    @property
-    def interface(self) -> str: ...
-    @property
-    def threads(self) -> int: ...
-    @property
-    def notes(self) -> str: ...
+__all__ = [
+    "Build",
+    "SiteSeen",
+    "check",
+    "check_certificates",
+    "print_config",
+    "require_mounts",
+    "routes",
+]
 
 
 class SiteSeen(Protocol):
     """What is printed of a site."""
 
     @property
-    def mounts(self) -> Sequence[MountSeen]: ...
+    def mounts(self) -> Sequence[mounted.Mounted]: ...
 
 
 Build: TypeAlias = Callable[[Settings], SiteSeen]
@@ -52,9 +39,19 @@ Build: TypeAlias = Callable[[Settings], SiteSeen]
 
 
 def require_mounts(loaded: Loaded) -> None:
-    """Raise `ConfigError`, with what to type, when there is no application at all."""
-    if not loaded.settings.mounts:
-        raise ConfigError(_NOTHING_TO_SERVE)
+    """Raise `ConfigError`, with what to type, where there is no application at all."""
+    mounted.require_mounts(loaded.settings)
+
+
+def check_certificates(settings: Settings) -> None:
+    """Read every certificate and report it. Raises `ConfigError`."""
+    if settings.tls is not None:
+        from gateway.tls.certificates import Certificates  # OpenSSL takes 10 ms
+
+        certificates = Certificates(settings.tls)
+        click.echo(f"TLS: {certificates}")
+        for warning in certificates.endings():
+            click.echo(f"warning: {warning}", err=True)
 
 
 def check(loaded: Loaded, build: Build) -> int:
@@ -66,11 +63,12 @@ def check(loaded: Loaded, build: Build) -> int:
         failed = _check_singly(settings, build)
         if not failed:  # each mount is sound, but they cannot live together
             raise
-        click.echo(f"{failed} of {_mounts(len(settings.mounts))} failed", err=True)
+        click.echo(f"{failed} of {counted(len(settings.mounts), 'mount')} failed", err=True)
         return error.exit_code
     _print_mounts(site.mounts)
     click.echo(
-        f"{loaded.file.name if loaded.file else 'settings'}: {_mounts(len(site.mounts))}, ready"
+        f"{loaded.file.name if loaded.file else 'settings'}: "
+        f"{counted(len(site.mounts), 'mount')}, ready"
     )
     return 0
 
@@ -91,10 +89,6 @@ def _only(settings: Settings, mount: Mount) -> Settings:
     return dataclasses.replace(settings, mounts=(mount,))
 
 
-def _mounts(count: int) -> str:
-    return f"{count} mount{'' if count == 1 else 's'}"
-
-
 def routes(loaded: Loaded, build: Build, *, as_json: bool = False) -> int:
     """List what answers where, without listening."""
     mounts = build(loaded.settings).mounts
@@ -106,13 +100,15 @@ def routes(loaded: Loaded, build: Build, *, as_json: bool = False) -> int:
     return 0
 
 
-def _print_mounts(mounts: Iterable[MountSeen]) -> None:
+def _print_mounts(mounts: Iterable[mounted.Mounted]) -> None:
     rows = [
         (
             each.key,
             each.app_name,
             each.framework or "-",
-            f"{each.interface}, {each.threads} threads" if each.threads else each.interface,
+            f"{each.interface}, {counted(each.threads, 'thread')}"
+            if each.threads
+            else each.interface,
             each.notes,
         )
         for each in mounts
@@ -134,7 +130,7 @@ def print_config(loaded: Loaded, *, as_json: bool = False) -> int:
         for name, each in shown.items():
             value = getattr(loaded.settings, name)
             settings[each.key] = {
-                "value": value,
+                "value": each.show(value) if each.kind.secret else value,
                 "shown": each.show(value),
                 "origin": origins[name],
             }

@@ -33,12 +33,12 @@ ACTIONS: Final[Mapping[str, Action]] = {
     "config": "config",
 }
 
-_SWITCHES: Final = frozenset(
-    f"--{name}"
+_SWITCHES: Final = {
+    f"--{name}": each.kind
     for each in SETTINGS.values()
     if isinstance(each.kind, Flag) and each.default
     for name in (each.key, *each.setting.aliases)
-)
+}
 """What is on by default, so that a word behind it can mean something."""
 
 
@@ -47,6 +47,8 @@ class CommandLine:
     """What one command line asks for.
 
     values: the settings it gives, as text, by field name. config: the file it names.
+    https: a certificate is to be made for ``gateway dev``. That is no setting: it would be one
+        that everything but a developer's machine has to refuse.
     notes: for the operator, about words that were accepted and do nothing.
     """
 
@@ -54,6 +56,7 @@ class CommandLine:
     values: Mapping[str, object]
     config: str | None = None
     as_json: bool = False
+    https: bool = False
     notes: Sequence[str] = field(default=())
 
 
@@ -74,18 +77,22 @@ def _switched(argv: Sequence[str]) -> list[str]:
     words: list[str] = []
     for word in argv:
         flag, _, value = word.partition("=")
-        if flag in _SWITCHES and (on := _is_on(value)) is not None:
+        if flag in _SWITCHES and (on := _is_on(_SWITCHES[flag], value)) is not None:
             words.append(flag if on else f"--no-{flag[2:]}")
-        elif words and words[-1] in _SWITCHES and (on := _is_on(word)) is not None:
+        elif (
+            words
+            and words[-1] in _SWITCHES
+            and (on := _is_on(_SWITCHES[words[-1]], word)) is not None
+        ):
             words.append(words.pop() if on else f"--no-{words.pop()[2:]}")
         else:
             words.append(word)
     return words
 
 
-def _is_on(word: str) -> bool | None:
+def _is_on(kind: Flag, word: str) -> bool | None:
     try:
-        return bool(Flag().read(word))
+        return bool(kind.read(word))
     except Invalid:
         return None
 
@@ -96,17 +103,24 @@ def _command_line(**given: object) -> CommandLine:
     words = values.pop("words", ())
     config = values.pop("config", None)
     as_json = bool(values.pop("as_json", False))
+    https = bool(values.pop("https", False))
     notes = _foreign(values)
     action, app = _action_and_app(words if isinstance(words, tuple) else ())
     if app is not None:
         values["app"] = app
     if as_json and action not in ("config", "routes"):
         raise click.UsageError("--json is for gateway config and gateway routes")
+    if https and action != "dev":
+        raise click.UsageError(
+            "--https is for gateway dev, on your own machine\n"
+            "  elsewhere give a certificate:  --ssl-certfile FILE --ssl-keyfile FILE"
+        )
     return CommandLine(
         action=action,
         values=values,
         config=None if config is None else str(config),
         as_json=as_json,
+        https=https,
         notes=notes,
     )
 
@@ -209,6 +223,7 @@ _COMMAND: Final = click.Command(
         ),
         _text("-c", "--config", "config"),
         click.Option(["--json", "as_json"], is_flag=True, default=False),
+        click.Option(["--https", "https"], is_flag=True, default=False),
         _text("-k", "--worker-class", "worker_class"),
         _text("--chdir", "--working-dir", "chdir"),
         click.Option(["-D", "--daemon", "daemon"], is_flag=True, default=False),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -17,12 +18,14 @@ from gateway.settings import Loaded, Settings, load
 __all__ = ["load_for_development"]
 
 _PORTS: Final = 20
+_ANYWHERE: Final = ("0.0.0.0", "::")
 
 
 def load_for_development(line: CommandLine) -> Loaded:
     """Load with the defaults of development; the application is found, and so is a free port.
 
-    Raises `ConfigError`, also where no application is found.
+    With ``--https`` a certificate is there, too, unless one is configured. Raises `ConfigError`,
+    also where no application is found.
     """
     values = dict(line.values)
     loaded = load(argv_values=values, config=line.config, dev=True)
@@ -38,7 +41,23 @@ def load_for_development(line: CommandLine) -> Loaded:
         click.echo(f"port {loaded.settings.port} is taken; using {port}", err=True)
         values["port"] = str(port)
         loaded = load(argv_values=values, config=line.config, dev=True)
+    if line.https and loaded.settings.tls is None:
+        from gateway.cli.dev_certificate import DevelopmentCertificates  # OpenSSL takes 10 ms
+
+        certificates = DevelopmentCertificates.of_user(os.environ)
+        values["ssl_certfile"] = str(certificates.get(_hosts(loaded.settings)))
+        loaded = load(argv_values=values, config=line.config, dev=True)
     return loaded
+
+
+def _hosts(settings: Settings) -> Iterator[str]:
+    """What else the server is called: where it listens, and the hosts of mounts."""
+    for bind in settings.addresses:
+        if bind.host is not None and bind.host not in _ANYWHERE:
+            yield bind.host.partition("%")[0]  # a zone is nobody's name
+    for mount in settings.mounts:
+        if mount.host:
+            yield mount.host
 
 
 def _another_port(loaded: Loaded) -> int | None:

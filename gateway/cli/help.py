@@ -21,7 +21,7 @@ Serve ASGI and WSGI applications side by side.
 
   gateway main:app      one application; its interface is recognized
   gateway               the mounts of ./gateway.toml
-  gateway dev           serve for development: start again when a file changes
+  gateway dev           serve for development: start again when a file changes (--https)
   gateway check         read the settings and import every application, without serving
   gateway routes        list every mount: what answers where
   gateway config        list every setting: its value and where it comes from (--json)
@@ -59,7 +59,7 @@ def print_help(*, everything: bool) -> None:
 
 def flags() -> list[str]:
     """Every flag the help knows, for "did you mean"."""
-    names = ["--config", "--help", "--help-all", "--json", "--version"]
+    names = ["--config", "--help", "--help-all", "--https", "--json", "--version"]
     for each in SETTINGS.values():
         if each.name != "app" and not each.python_only:
             names.append(each.flag)

@@ -12,6 +12,7 @@ from gateway.interfaces.application_task import ApplicationTask
 from gateway.interfaces.asgi_call import AsgiCall
 from gateway.interfaces.asgi_messages import Asgi3Application, Message, Receive, Scope, Send
 from gateway.interfaces.asgi_websocket import WebSocketCall, websocket_scope
+from gateway.interfaces.tls_facts import tls_extension
 from gateway.websocket.handshake import Handshake, HandshakeError
 from gateway.websocket.session import SessionOptions
 
@@ -84,6 +85,10 @@ class Asgi3Interface:
                 },
             }
             call = exchange.listener = AsgiCall(exchange, self._loop)
+        if head.tls is not None:
+            scope["extensions"]["tls"] = tls_extension(head.tls)
+        if head.proxied is not None:
+            scope["extensions"]["gateway.proxy_protocol"] = dict(head.proxied)
         if self._state is not None:
             scope["state"] = self._state.copy()
         self.calls.add(call)
@@ -96,6 +101,5 @@ class Asgi3Interface:
     def cancel(self) -> int:
         """Cancel every call still running, at the end of a drain; returns how many."""
         for call in self.calls:
-            if call.task is not None:
-                call.task.cancel()
+            call.cancel()
         return len(self.calls)

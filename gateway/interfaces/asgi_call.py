@@ -103,10 +103,10 @@ class AsgiCall(ApplicationTask):
         exchange = self._exchange
         kind = message["type"]
         if kind == "http.response.start":
-            if self._start is not None or exchange.status is not None:
-                raise ResponseError("the response was started twice")
             if exchange.gone:
                 raise ClientGone("the client disconnected")
+            if self._start is not None or exchange.status is not None:
+                raise ResponseError("the response was started twice")
             self._start = message
             return
         if kind == "http.response.body":
@@ -120,7 +120,8 @@ class AsgiCall(ApplicationTask):
                 self._unyielded += len(data) + MESSAGE
             else:
                 headers = start.get("headers", ())
-                if headers.__class__ is not list:
+                # A pair that is no tuple may be one that can be read once, and a wire reads again.
+                if headers.__class__ is not list or (headers and headers[0].__class__ is not tuple):
                     headers = as_headers(headers)
                 exchange.start(start["status"], headers, data, more, start.get("trailers", False))
         elif kind == "http.response.pathsend":

@@ -31,12 +31,15 @@ Send: TypeAlias = "Callable[[Message], Awaitable[None]]"
 Asgi3Application: TypeAlias = "Callable[[Scope, Receive, Send], Awaitable[None]]"
 
 
-def open_regular(path: str) -> BinaryIO:
+def open_regular(path: object) -> BinaryIO:
     """Open a file for pathsend; the exchange closes it.
 
     Anything but a regular file is refused: the mere opening of a FIFO waits for its writer, on the
-    loop, and a device has no length.
+    loop, and a device has no length. So is a number, which `open` takes for a descriptor: it could
+    be the server's own, and would be closed here.
     """
+    if not isinstance(path, (str, bytes, os.PathLike)):
+        raise ResponseError(f"a path is a str, not {type(path).__name__}")
 
     def opener(name: str, flags: int) -> int:
         return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))

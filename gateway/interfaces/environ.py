@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_to_bytes
 
 from gateway.head import Address, RequestHead
+from gateway.interfaces.tls_facts import tls_variables
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import ErrorStream, WSGIEnvironment
@@ -98,7 +99,8 @@ class EnvironBuilder:
 
         Text is "bytes as latin-1" as PEP 3333 asks ("Unicode Issues"). REQUEST_URI and RAW_URI
         are the target as received. The peer of a UNIX socket has an empty REMOTE_ADDR, which
-        Django and Flask take, and no REMOTE_PORT.
+        Django and Flask take, and no REMOTE_PORT. SSL_*: see `tls_variables`.
+        gateway.proxy_protocol: as `Peer.proxied` has it, where it has.
         """
         try:
             environ = self._templates[head.scheme, head.server].copy()
@@ -122,6 +124,10 @@ class EnvironBuilder:
             environ["REMOTE_ADDR"], port = head.client
             if port is not None:
                 environ["REMOTE_PORT"] = str(port)
+        if head.tls is not None:
+            environ.update(tls_variables(head.tls))
+        if head.proxied is not None:
+            environ["gateway.proxy_protocol"] = dict(head.proxied)
         environ["wsgi.input"] = body
         environ["wsgi.early_hints"] = early_hints
         environ["gateway.client_disconnected"] = client_disconnected
@@ -144,7 +150,8 @@ class EnvironBuilder:
         """What all requests that reach one address have in common.
 
         PEP 3333: SERVER_NAME and SERVER_PORT "can never be empty strings"; a UNIX socket has
-        neither, and ``Host`` is what applications build URLs from.
+        neither, and ``Host`` is what applications build URLs from. HTTPS is what CGI programs
+        know for ``wsgi.url_scheme``, and says the same (`wsgiref.util.guess_scheme`).
         """
         name, port = server or ("", None)
         template = {
@@ -153,6 +160,8 @@ class EnvironBuilder:
             "wsgi.url_scheme": scheme,
             **self._constants,
         }
+        if scheme == "https":
+            template["HTTPS"] = "on"
         if len(self._templates) < _TEMPLATES_KEPT:
             self._templates[scheme, server] = template
         return template

@@ -30,6 +30,7 @@ __all__ = ["WsgiTask"]
 # Response bytes a thread may be ahead of the client. With the 64 KiB a transport buffers, an
 # application is asked for at most 128 KiB, and the chunk that exceeded it, nobody reads.
 _AHEAD: Final = 64 * 1024
+_LENGTH_DIGITS: Final = 18
 
 
 class WsgiTask(ABC):
@@ -195,7 +196,9 @@ class WsgiTask(ABC):
         file, offset, count = regular
         for name, value in self._fields:
             if name == b"content-length":
-                count = min(count, int(value)) if value.isdigit() else count
+                # What is no length the exchange refuses; `int` would, beyond 4,300 digits.
+                if value.isdigit() and len(value) <= _LENGTH_DIGITS:
+                    count = min(count, int(value))
                 break
         else:
             self._fields.append((b"content-length", b"%d" % count))

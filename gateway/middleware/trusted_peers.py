@@ -30,18 +30,19 @@ class Hop(NamedTuple):
 
 
 class TrustedPeers:
-    """The proxies in front, as ``--forwarded-allow-ips`` names them.
+    """The proxies in front, as ``--forwarded-allow-ips`` and the like name them.
 
     trusted: addresses ("10.0.0.7", "::1"), networks ("10.0.0.0/8"), "localhost", or "*" for
         everybody. "unix" and paths are accepted and change nothing: whoever can open a UNIX socket
         has passed its file permissions and is always believed, as in gunicorn.
+    setting: who names them, for the message of an error.
 
     Raises `ConfigError` for anything else; names are not resolved.
     """
 
     __slots__ = ("_everybody", "_memo", "_networks")
 
-    def __init__(self, trusted: Iterable[str]) -> None:
+    def __init__(self, trusted: Iterable[str], *, setting: str = "forwarded-allow-ips") -> None:
         self._everybody = False
         self._networks: list[IPv4Network | IPv6Network] = []
         self._memo: dict[str, Hop | None] = {}
@@ -51,7 +52,7 @@ class TrustedPeers:
             elif item == "localhost":
                 self._networks += map(ip_network, _LOCALHOST)
             elif item and item != "unix" and not item.startswith(("/", "unix:")):
-                self._networks.append(_network(item))
+                self._networks.append(_network(item, setting))
 
     def trusts(self, client: Address | None) -> bool:
         """Whether `client`, an end of a connection, is trusted; one without a port is UNIX."""
@@ -101,7 +102,7 @@ def _split_port(node: str) -> tuple[str, int]:
     return host, int(port) if known else 0
 
 
-def _network(item: str) -> IPv4Network | IPv6Network:
+def _network(item: str, setting: str) -> IPv4Network | IPv6Network:
     try:
         return ip_network(item)
     except ValueError as error:
@@ -109,4 +110,4 @@ def _network(item: str) -> IPv4Network | IPv6Network:
             hint = f"did you mean {ip_network(item, strict=False)}?"
         except ValueError:
             hint = "an address, a network such as 10.0.0.0/8, localhost, unix or * is expected"
-        raise ConfigError(f"forwarded-allow-ips: {error}\n  {hint}") from None
+        raise ConfigError(f"{setting}: {error}\n  {hint}") from None

@@ -18,23 +18,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from dataclasses import dataclass
-from typing import BinaryIO, Final, Protocol, cast
+from collections.abc import Sequence
+from typing import BinaryIO, Final, cast
 
-from gateway.clock import NEVER, Clock
-from gateway.exchange import Exchange, Handler
-from gateway.head import Headers, Peer, RequestHead, address_text
+from gateway.clock import NEVER
+from gateway.exchange import Exchange
+from gateway.head import Address, Headers, Peer, RequestHead, address_text
+from gateway.protocols.closing import close_once
+from gateway.protocols.context import ConnectionContext
 from gateway.protocols.http1_body import BodyDecoder, ChunkedDecoder, LengthDecoder
-from gateway.protocols.http1_encoder import ResponseEncoder
-from gateway.protocols.http1_rules import (
-    BadRequest,
-    check_visible,
-    parse_request_line,
-    request_head,
-)
+from gateway.protocols.http1_rules import check_visible, parse_request_line, request_head
 from gateway.protocols.http1_writer import ResponseWriter
+from gateway.protocols.http2 import Http2Connection
+from gateway.protocols.http2_upgrade import asks_for_http2
+from gateway.protocols.peer import peer_of
+from gateway.protocols.proxy_protocol import ProxyHeader
+from gateway.protocols.request_rules import BadRequest
 
-__all__ = ["HeadParser", "Http1Connection", "Http1Context"]
+__all__ = ["Http1Connection"]
 
 logger = logging.getLogger("gateway.error")
 
@@ -46,59 +47,17 @@ _DISCARD: Final = 256 * 1024
 # (RFC 9112, section 9.6). As many bytes as come: most clients send all before they read. nginx:
 # lingering_timeout 5 s.
 _LINGER: Final = 2.0
-# What a new connection still gets for its first request when a drain begins.
-_FIRST: Final = 1.0
-
-
-class HeadParser(Protocol):
-    """What a connection needs of a parser library."""
-
-    def parse(self, head: bytes) -> Headers:
-        """The fields of a complete head; names lower-case. Raises `BadRequest`."""
-
-    def reset(self) -> None:
-        """The next head does not follow the last one directly."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Http1Context:
-    """What all connections of a listener share; plain values.
-
-    keep_alive: seconds an idle connection is kept open for the next request.
-    head_timeout: seconds from the opening of the connection to its first byte, and from the
-        first byte of a head to its last. 30, as hyper's; uvicorn and gunicorn's ASGI worker wait
-        for ever.
-    body_timeout: seconds a body may pause while there is room for more of it. A body that stopped
-        would otherwise hold what waits for it: eight of them, all threads of a WSGI mount. 30, as
-        gunicorn's ASGI worker; nginx 60, uvicorn and granian none.
-    write_timeout: seconds a peer may leave everything unread that waits for it. 60, as nginx's
-        send_timeout; the Python servers have none, and four readers that stop take four threads.
-    linger: seconds since its last answer that an idle connection stays open for one request more
-        when the listener drains. That request may be on its way already: without it, wrk's 32
-        connections met 248 to 404 resets in ten rolls of two workers. gunicorn waits 2 s too.
-    limit_head: bytes of request line and header section; limit_headers: field lines.
-    draining: set as soon as a stop is asked for: every response says ``Connection: close``.
-    """
-
-    loop: asyncio.AbstractEventLoop
-    clock: Clock
-    handler: Handler
-    parser: type[HeadParser]
-    encoder: ResponseEncoder
-    connections: set[Http1Connection]
-    keep_alive: float = 75.0
-    head_timeout: float = 30.0
-    body_timeout: float = 30.0
-    write_timeout: float = 60.0
-    linger: float = 2.0
-    limit_head: int = 64 * 1024
-    limit_headers: int = 100
-    draining: bool = False
+# Prior knowledge of HTTP/2 (RFC 9113, section 3.3): no request line of any other version.
+_PREFACE_LINE: Final = b"PRI * HTTP/2.0\r\n"
+# What a new connection still gets for its first request when a drain begins, or room is needed. One
+# second at least, of a clock that is read once a second: at 1.0 some had 0.1 s.
+_FIRST: Final = 2.0
 
 
 class Http1Connection(asyncio.Protocol):
     """One connection, and the wire of its current exchange.
 
+    proxied: see `peer_of`.
     deadline: `Clock.now` seconds after which whoever sweeps calls `timed_out`.
     exchange: the one under way; None while the connection waits for a request.
     """
@@ -116,6 +75,7 @@ class Http1Connection(asyncio.Protocol):
         "_lingering",
         "_parser",
         "_peer",
+        "_proxied",
         "_reading",
         "_scanned",
         "_served",
@@ -134,8 +94,9 @@ class Http1Connection(asyncio.Protocol):
     _peer: Peer
     _writer: ResponseWriter
 
-    def __init__(self, context: Http1Context) -> None:
+    def __init__(self, context: ConnectionContext, proxied: ProxyHeader | None = None) -> None:
         self._context = context
+        self._proxied = proxied
         self._parser = context.parser()
         self.exchange: Exchange | None = None
         self.deadline = NEVER
@@ -143,7 +104,7 @@ class Http1Connection(asyncio.Protocol):
         self._input = b""  # received, but not its turn yet
         self._in_process = False
         self._head_begun = False
-        self._idle_since = 0.0  # by the clock, while there is no exchange after the first one
+        self._idle_since = 0.0  # by the clock, while there is no exchange
         self._scanned = 0  # bytes of an incomplete head that need no second look
         self._skipped_blank = False
         self._keep_alive = True
@@ -162,9 +123,10 @@ class Http1Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         context = self._context
         self._transport = cast("asyncio.Transport", transport)
-        self._peer = _peer(transport)
+        self._peer = peer_of(transport, self._proxied)
         self._writer = ResponseWriter(context.loop, self._transport, context.encoder)
-        self.deadline = context.clock.now + context.head_timeout
+        self._idle_since = context.clock.now
+        self.deadline = self._idle_since + context.head_timeout
         context.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -184,6 +146,11 @@ class Http1Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._tunnel and self.exchange is not None:
             self._pass_on(data)
+            if len(data) > _UNREAD and self._reading:
+                # uvloop reads 32 times in a row from a peer that sends faster than we read: a flood
+                # of pongs, six bytes each, kept all others waiting for more than 5 s.
+                self._pause_reading()
+                self._context.loop.call_soon(self._read_on)
             return
         if self._input:
             data = self._input + data
@@ -242,7 +209,7 @@ class Http1Connection(asyncio.Protocol):
             data, self._input = self._input, b""
             self._process(data)
         if self._eof and not self._half_open():
-            self._transport.close()
+            close_once(self._transport)
 
     def _half_open(self) -> bool:
         """The peer sends no more: whether there is a request to answer all the same."""
@@ -274,6 +241,8 @@ class Http1Connection(asyncio.Protocol):
             if len(headers) > context.limit_headers:
                 raise BadRequest(431, "too many header fields")
         except BadRequest as refusal:
+            if not self._served and data.startswith(_PREFACE_LINE) and self._leave(None, b"", data):
+                return b""
             self._refuse(refusal)
             return b""
         self.deadline = NEVER
@@ -285,6 +254,8 @@ class Http1Connection(asyncio.Protocol):
             self._open_body(head)
         elif not keep_alive or head.upgrade is not None:
             self._parser.reset()
+            if head.upgrade == b"h2c" and self._upgrade(head, data[end:]):
+                return b""
         exchange = self.exchange = Exchange(head, self)
         try:
             context.handler(exchange)
@@ -292,6 +263,38 @@ class Http1Connection(asyncio.Protocol):
             logger.exception("the gateway failed on %s", exchange)
             exchange.fail()
         return data[end:]
+
+    def _upgrade(self, head: RequestHead, data: bytes) -> bool:
+        """Go on in HTTP/2 if the request can ask for that (RFC 7540, section 3.2).
+
+        Not one that came through a proxy: whoever makes a proxy pass an Upgrade on that it does not
+        understand has a tunnel past its rules.
+        """
+        if self._context.http2 is None or self._peer.scheme != "http":
+            return False
+        found = asks_for_http2(head)
+        if found is None:
+            return False
+        plain, settings = found
+        self._writer.informational(101, [(b"connection", b"upgrade"), (b"upgrade", b"h2c")])
+        return self._leave(plain, settings, data)
+
+    def _leave(self, upgraded: RequestHead | None, settings: bytes, data: bytes) -> bool:
+        """Let HTTP/2 have the connection, and the bytes that are its own already."""
+        context = self._context
+        encrypted = self._transport.get_extra_info("sslcontext") is not None
+        if context.http2 is None or encrypted:
+            return False
+        self.deadline = NEVER
+        context.connections.discard(self)
+        successor = Http2Connection(
+            context, context.http2, proxied=self._proxied, upgraded=upgraded, settings=settings
+        )
+        self._transport.set_protocol(successor)
+        successor.connection_made(self._transport)
+        if data:
+            successor.data_received(data)
+        return True
 
     def _check_partial(self, data: bytes, line_end: int) -> None:
         """Bound an incomplete head, and refuse at once what no further byte can mend.
@@ -334,6 +337,13 @@ class Http1Connection(asyncio.Protocol):
     def _await_body(self) -> None:
         self.deadline = self._context.clock.now + self._context.body_timeout
 
+    def _await_more(self, size: int) -> None:
+        """`size` bytes of the body have come: see `ConnectionContext.body_rate`."""
+        context = self._context
+        deadline = self.deadline + size * context.byte_time
+        latest = context.clock.now + context.body_timeout
+        self.deadline = min(latest, deadline)
+
     def _await_peer(self) -> None:
         self._unsent = self._writer.unsent()
         self.deadline = self._context.clock.now + self._context.write_timeout
@@ -366,7 +376,8 @@ class Http1Connection(asyncio.Protocol):
                 self._discard(len(content))
             return surplus
         if not body.done:
-            self._await_body()
+            if content:
+                self._await_more(len(content))
         elif self._writable:
             self.deadline = NEVER
         else:
@@ -386,10 +397,14 @@ class Http1Connection(asyncio.Protocol):
     def _pass_on(self, data: bytes) -> None:
         """Bytes of the protocol in the tunnel."""
         exchange = cast("Exchange", self.exchange)
-        self._unread += len(data)
-        exchange.body_received(data)
-        if self._unread > _UNREAD and self.exchange is exchange:
-            self._pause_reading()
+        if not exchange.tunnel_received(data):
+            self._unread += len(data)
+            if self._unread > _UNREAD and self.exchange is exchange:
+                self._pause_reading()
+
+    def _read_on(self) -> None:
+        if self._unread <= _UNREAD:
+            self._resume_reading()
 
     def _discard(self, size: int) -> None:
         self._discarded += size
@@ -420,6 +435,8 @@ class Http1Connection(asyncio.Protocol):
             self._refuse(refusal)
             exchange.lost()
         else:
+            client = address_text(self._peer.client)
+            logger.info("%s: %s, cut: %s", client, refusal.reason, exchange)
             self.cut()
 
     def _pause_reading(self) -> None:
@@ -434,6 +451,12 @@ class Http1Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     # --- gateway.exchange.Wire ------------------------------------------------------------------
+
+    def limit_body(self, size: int) -> None:
+        if isinstance(self._body, ChunkedDecoder):
+            self._body.most = size
+            if self._body.announced > size:
+                self._refuse_body(BadRequest(413, "the request body is too large"))
 
     def consumed(self, size: int) -> None:
         self._unread -= size
@@ -501,7 +524,10 @@ class Http1Connection(asyncio.Protocol):
             # in a loop would keep the loop from ever saying that the connection is lost.
             cast("Exchange", self.exchange).lost()
             return
-        self._writer.data(data, more)
+        if not self._tunnel:
+            self._writer.data(data, more)
+        elif data:
+            self._transport.write(data)
 
     def send_file(self, file: BinaryIO, offset: int, count: int, more: bool) -> None:
         exchange = cast("Exchange", self.exchange)
@@ -526,6 +552,8 @@ class Http1Connection(asyncio.Protocol):
         # "A server MUST NOT send a 1xx response to an HTTP/1.0 client", RFC 9110, section 15.2.
         if self.exchange is not None and self.exchange.head.version != "1.0":
             self._writer.informational(status, headers)
+            if status == 100 and self._body is not None:
+                self._await_body()  # its time begins now
 
     def abort(self) -> None:
         self.cut()
@@ -551,7 +579,7 @@ class Http1Connection(asyncio.Protocol):
             if self._input or self._in_process or self._tunnel:
                 self._close_gently()
             else:
-                self._transport.close()
+                close_once(self._transport)
             return
         context = self._context
         now = self._idle_since = context.clock.now
@@ -576,7 +604,7 @@ class Http1Connection(asyncio.Protocol):
         self.exchange = None
         self._lingering = True
         if self._eof or not self._transport.can_write_eof():
-            self._transport.close()
+            close_once(self._transport)
             return
         self.deadline = self._context.clock.now + _LINGER
         self._unsent = sys.maxsize
@@ -590,7 +618,7 @@ class Http1Connection(asyncio.Protocol):
         if self._lingering or (exchange is None and not self._head_begun):
             # What was sent last may still be leaving, to a slow peer or to none.
             if not self._writer.unsent():
-                self.cut() if self._lingering else self._transport.close()
+                self.cut() if self._lingering else close_once(self._transport)
             elif not self._peer_reads():
                 self.cut()
         elif exchange is None:
@@ -605,7 +633,7 @@ class Http1Connection(asyncio.Protocol):
         elif exchange.expecting:
             self._await_body()  # the client was not told to send it yet
         elif self._body is not None:
-            self._refuse_body(BadRequest(408, "the request body stopped arriving"))
+            self._refuse_body(BadRequest(408, "the request body arrives too slowly"))
         elif not self._peer_reads():
             logger.info("%s: stopped reading, cut: %s", address_text(self._peer.client), exchange)
             self.cut()
@@ -632,9 +660,32 @@ class Http1Connection(asyncio.Protocol):
                 idle = 0.0 if context.clock.late else now - self._idle_since
                 patience = context.linger - idle
             if patience <= 0:
-                self._transport.close()
+                close_once(self._transport)
             else:
                 self.deadline = now + patience
+
+    @property
+    def exchanges(self) -> Sequence[Exchange]:
+        """The one under way, if any."""
+        return () if self.exchange is None or self.exchange.finished else (self.exchange,)
+
+    @property
+    def client(self) -> Address | None:
+        """See `Connection`."""
+        return self._peer.client
+
+    @property
+    def idle_since(self) -> float | None:
+        """See `Connection`."""
+        since = self._idle_since
+        if self.exchange is not None or self._input or self._lingering or self._writer.unsent():
+            return None
+        new = not self._served and self._context.clock.now - since <= _FIRST
+        return None if new else since
+
+    def end_idle(self) -> None:
+        """Close it, while `idle_since` is not None."""
+        close_once(self._transport)
 
     @property
     def closing(self) -> bool:
@@ -649,16 +700,3 @@ class Http1Connection(asyncio.Protocol):
     def __repr__(self) -> str:
         state = "lingering" if self._lingering else self.exchange or "idle"
         return f"<Http1Connection {self._peer.client} {state}>"
-
-
-def _peer(transport: asyncio.BaseTransport) -> Peer:
-    """The addresses of a connection as the ASGI spec wants them."""
-    scheme = "https" if transport.get_extra_info("sslcontext") is not None else "http"
-    remote = transport.get_extra_info("peername")
-    local = transport.get_extra_info("sockname")
-    client = (str(remote[0]), int(remote[1])) if isinstance(remote, tuple) else None
-    if isinstance(local, tuple):
-        return Peer(client, (str(local[0]), int(local[1])), scheme)
-    if isinstance(local, bytes):
-        local = local.decode(errors="surrogateescape")
-    return Peer(client, (local, None) if local else None, scheme)

@@ -8,12 +8,7 @@ from typing import Final
 
 __all__ = ["ABSENT_FLAGS", "is_absent", "refusal"]
 
-_NAMES: Final = frozenset(
-    """
-    http2 ssl-keyfile ssl-certfile ssl-keyfile-password ssl-version ssl-cert-reqs ssl-ca-certs
-    ssl-ciphers ssl-context-factory
-    """.split()
-)
+_NAMES: Final = frozenset({"ssl-context-factory"})
 
 ABSENT_FLAGS: Final = frozenset(f"--{name}" for name in _NAMES)
 

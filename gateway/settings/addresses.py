@@ -92,7 +92,7 @@ class _Merge:
             if name == "port"
             else replace(first, host=str(given.value).strip("[]"))
         )
-        self._values["bind"] = (*binds[:index], str(changed), *binds[index + 1 :])
+        self._values["bind"] = (*binds[:index], changed.text, *binds[index + 1 :])
         self._origins["bind"] += f", {name} by {given.origin}"
 
     def _reset(self, name: str) -> None:

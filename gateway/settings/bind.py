@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv6Address
-from typing import Final
+from typing import Final, Literal, TypeAlias, cast, get_args
 
-__all__ = ["Bind"]
+__all__ = ["Bind", "ProxyProtocol"]
+
+ProxyProtocol: TypeAlias = Literal["off", "v1", "v2", "auto"]
 
 _TCP: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[^\s:/\[\]]*)(?::(?P<port>\d{1,5}))?")
 # What FileDescriptorName= may be: printable ASCII without the colon that separates LISTEN_FDNAMES.
 _NAME: Final = re.compile(r"[!-9;-~]{0,255}")
 _DEFAULT_PORT: Final = 8000
+_OPTION: Final = re.compile(r"[ \t]+(?=(?:tls|redirect|proxy-protocol)=)")
+_ON: Final = {"on": True, "true": True, "off": False, "false": False}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bind:
     """``host:port``, ``[::]:port``, ``unix:/path``, ``fd://N`` or ``systemd:NAME``.
+
+    Behind it may stand ``tls=on``, ``tls=off``, ``redirect=https``, and ``proxy-protocol=`` with
+    off, v1, v2 or auto.
 
     host, port: for TCP; the host is without brackets, "" and "*" are read as 0.0.0.0, a missing
         port is 8000 (gunicorn's and hypercorn's readings), 0 lets the system choose.
@@ -26,6 +33,11 @@ class Bind:
     name: of the sockets systemd passes, FileDescriptorName= in their unit (systemd.socket(5)):
         that of the unit if it says none; "" is every socket.
     Exactly one of host, path, fd and name is set.
+    tls: whether TLS is spoken; None is wherever there is a certificate.
+    redirect: every request is sent to the same place at https; tls is False then.
+    proxy_protocol: None is what the setting of that name says.
+
+    Two that differ in these three alone are equal: it is the same socket.
     """
 
     host: str | None = None
@@ -33,10 +45,35 @@ class Bind:
     path: str | None = None
     fd: int | None = None
     name: str | None = None
+    tls: bool | None = field(default=None, compare=False)
+    redirect: bool = field(default=False, compare=False)
+    proxy_protocol: ProxyProtocol | None = field(default=None, compare=False)
 
     @classmethod
     def parse(cls, text: str) -> Bind:
         """Read one address. Raises ValueError, which says what to write instead ("" if unknown)."""
+        address, *options = _OPTION.split(text)
+        bind = cls._address(address)
+        for option in options:
+            name, _, value = option.partition("=")
+            if name == "tls" and value in _ON:
+                bind = replace(bind, tls=_ON[value])
+            elif name == "redirect" and value == "https":
+                bind = replace(bind, redirect=True)
+            elif name == "proxy-protocol" and value in get_args(ProxyProtocol):
+                bind = replace(bind, proxy_protocol=cast("ProxyProtocol", value))
+            elif name == "proxy-protocol":
+                raise ValueError("write proxy-protocol=off, v1, v2 or auto")
+            else:
+                raise ValueError("write tls=on, tls=off or redirect=https")
+        if bind.redirect:
+            if bind.tls:
+                raise ValueError("what redirects to https speaks plain HTTP: leave tls out")
+            bind = replace(bind, tls=False)
+        return bind
+
+    @classmethod
+    def _address(cls, text: str) -> Bind:
         if text.startswith("unix:"):
             path = re.sub(r"^//(?=/)", "", text[5:])
             if not path or "\0" in path:
@@ -69,7 +106,25 @@ class Bind:
         host = match["host"].strip("[]")
         return cls(host="0.0.0.0" if host in ("", "*") else host, port=port)
 
+    @property
+    def text(self) -> str:
+        """What `parse` reads as this, with the options."""
+        text = str(self)
+        if self.redirect:
+            text += " redirect=https"
+        elif self.tls is not None:
+            text += f" tls={'on' if self.tls else 'off'}"
+        if self.proxy_protocol is not None:
+            text += f" proxy-protocol={self.proxy_protocol}"
+        return text
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is an address alone."""
+        return self.text == str(self)
+
     def __str__(self) -> str:
+        """The address alone."""
         if self.path is not None:
             return f"unix:{self.path}"
         if self.name is not None:

@@ -100,7 +100,8 @@ class Field:
             for step in error.path:
                 if isinstance(value, (Mapping, list, tuple)):
                     value = value[step]  # type: ignore[index]
-            text = f"{name} must be {error.expected}, not {written(value)}"
+            found = "" if self.kind.secret else f", not {written(value)}"
+            text = f"{name} must be {error.expected}{found}"
             raise Invalid(text, error.hint, error.path) from None
 
     def show(self, value: object) -> str:

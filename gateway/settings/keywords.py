@@ -18,7 +18,7 @@ class Keywords(TypedDict, total=False):
     app_dir: str | os.PathLike[str] | None
     env_file: str | os.PathLike[str] | None
     lifespan: Literal["auto", "on", "off"] | None
-    bind: str | Sequence[str] | None
+    bind: str | Sequence[str | Mapping[str, object]] | None
     host: str | None
     port: int | None
     uds: str | None
@@ -26,6 +26,19 @@ class Keywords(TypedDict, total=False):
     fd: int | None
     backlog: int | None
     reuse_port: bool | None
+    insecure_bind: str | Sequence[str] | None
+    redirect_bind: str | Sequence[str] | None
+    redirect_port: int | None
+    redirect_acme: bool | None
+    ssl_certfile: str | os.PathLike[str] | None
+    ssl_keyfile: str | os.PathLike[str] | None
+    ssl_keyfile_password: str | None
+    ssl_certificates: Sequence[str | Mapping[str, str]] | None
+    ssl_version: str | float | None
+    ssl_ciphers: str | None
+    ssl_cert_reqs: str | float | None
+    ssl_ca_certs: str | os.PathLike[str] | None
+    ssl_handshake_timeout: float | str | None
     workers: int | Literal["auto"] | None
     supervise: bool | None
     preload: bool | None
@@ -60,9 +73,24 @@ class Keywords(TypedDict, total=False):
     timeout_notify: float | str | None
     timeout_keep_alive: float | str | None
     timeout_graceful_shutdown: float | str | None
+    timeout_head: float | str | None
+    timeout_body: float | str | None
+    min_body_rate: int | str | None
+    timeout_write: float | str | None
+    timeout_request: float | str | None
+    limit_body: int | str | None
     limit_concurrency: int | None
+    limit_queue: int | None
+    timeout_queue: float | str | None
+    limit_connections: int | None
+    limit_connections_per_address: int | None
     limit_head_size: int | str | None
     limit_headers: int | None
+    http2: bool | Literal["auto", "off"] | None
+    http2_max_concurrent_streams: int | None
+    http2_initial_window_size: int | str | None
+    http2_max_frame_size: int | str | None
+    http2_max_header_list_size: int | str | None
     ws: Literal["auto", "websockets", "wsproto", "none", "websockets-sansio"] | None
     ws_max_size: int | str | None
     ws_max_queue: int | None
@@ -81,4 +109,6 @@ class Keywords(TypedDict, total=False):
     use_colors: bool | None
     proxy_headers: bool | None
     forwarded_allow_ips: str | Sequence[str] | None
+    proxy_protocol: Literal["off", "v1", "v2", "auto"] | None
+    proxy_protocol_allow_ips: str | Sequence[str] | None
     root_path: str | None

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import ClassVar, Final
 
 __all__ = [
+    "Automatic",
     "Choice",
     "Flag",
     "Integer",
@@ -70,6 +71,7 @@ class Kind(ABC):
     repeats: the flag may be given several times.
     takes_empty: "" is a value; of other optional settings it means none.
     spelled: a number in a file is handed over as it is written there.
+    secret: no message and no list shows the value itself.
     """
 
     metavar: str = "TEXT"
@@ -77,6 +79,7 @@ class Kind(ABC):
     repeats: ClassVar[bool] = False
     takes_empty: ClassVar[bool] = False
     spelled: ClassVar[bool] = False
+    secret: ClassVar[bool] = False
 
     @abstractmethod
     def read(self, value: object) -> object:
@@ -152,6 +155,27 @@ class Flag(Kind):
 
     def schema(self) -> Schema:
         return {"type": "boolean"}
+
+
+class Automatic(Flag):
+    """A switch whose on is called auto: on as far as the other side takes part."""
+
+    metavar = "auto|off"
+    python = 'bool | Literal["auto", "off"]'
+
+    def read(self, value: object) -> object:
+        if value == "auto":
+            return True
+        try:
+            return super().read(value)
+        except Invalid:
+            raise Invalid("auto or off") from None
+
+    def show(self, value: object) -> str:
+        return "auto" if value else "off"
+
+    def schema(self) -> Schema:
+        return {"enum": ["auto", "off", True, False]}
 
 
 class Choice(Kind):

@@ -14,6 +14,7 @@ from typing import Final
 
 from gateway.settings import texts
 from gateway.settings.absent import is_absent, refusal
+from gateway.settings.certificates import KeyPairs
 from gateway.settings.declare import Field
 from gateway.settings.drafts import Draft, app_draft, mount_drafts
 from gateway.settings.kinds import Invalid, Kind, suggest, written
@@ -225,6 +226,8 @@ def _require(kind: Kind, value: object, name: str, base: FilePath) -> None:
 
 def _located(kind: Kind, value: object, base: FilePath) -> object:
     """A path, or several, from ``base``; any other value as it is."""
+    if isinstance(kind, KeyPairs):
+        return kind.located(value, base)
     if isinstance(kind, Directories) and isinstance(value, tuple):
         return tuple(str(base / each) for each in value)
     if isinstance(kind, texts.FilePath) and isinstance(value, str) and value:

@@ -6,12 +6,17 @@ import ipaddress
 import os
 import re
 from collections.abc import Mapping
-from typing import Final
+from dataclasses import replace
+from typing import Final, cast, get_args
 
-from gateway.settings.bind import Bind
-from gateway.settings.kinds import Invalid, Kind, Schema
+from gateway.settings.bind import Bind, ProxyProtocol
+from gateway.settings.kinds import Invalid, Kind, Schema, suggest
 
-__all__ = ["Binds", "Directories", "Fields", "Networks", "Origins", "Patterns"]
+__all__ = ["Binds", "Directories", "Fields", "Listeners", "Networks", "Origins", "Patterns"]
+
+_ADDRESS: Final = (
+    "an address such as 127.0.0.1:8000, [::]:8000, unix:/run/app.sock, fd://3 or systemd:NAME"
+)
 
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -46,24 +51,92 @@ class Binds(Kind):
     repeats = True
 
     def read(self, value: object) -> object:
-        expected = (
-            "an address such as 127.0.0.1:8000, [::]:8000, unix:/run/app.sock, fd://3 "
-            "or systemd:NAME"
-        )
-        addresses = _items(value, expected)
+        addresses = _items(value, _ADDRESS)
         for index, address in enumerate(addresses):
-            try:
-                Bind.parse(address)
-            except ValueError as error:
-                path = (index,) if not isinstance(value, str) else ()
-                raise Invalid(expected, str(error), path) from None
+            path = (index,) if not isinstance(value, str) else ()
+            if not self._parsed(address, path).plain:
+                raise Invalid("an address alone", path=path)
         return tuple(addresses)
+
+    def _parsed(self, address: str, path: tuple[str | int, ...]) -> Bind:
+        try:
+            return Bind.parse(address)
+        except ValueError as error:
+            raise Invalid(_ADDRESS, str(error), path) from None
 
     def show(self, value: object) -> str:
         return ", ".join(value) if isinstance(value, tuple) else str(value)
 
     def schema(self) -> Schema:
         return {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+
+
+class Listeners(Binds):
+    """Addresses to listen on, each with what is special about it.
+
+    Text ``0.0.0.0:80 redirect=https``, or a table with ``address`` and ``tls``, ``redirect`` or
+    ``proxy-protocol``.
+    """
+
+    python = "str | Sequence[str | Mapping[str, object]]"
+
+    def read(self, value: object) -> object:
+        if isinstance(value, Mapping):
+            return (self._table(value, ()),)
+        if not isinstance(value, (list, tuple)):
+            items = _items(value, _ADDRESS)
+            return tuple(self._item(item, ()) for item in items)
+        return tuple(self._item(item, (index,)) for index, item in enumerate(value))
+
+    def _item(self, item: object, path: tuple[str | int, ...]) -> str:
+        if isinstance(item, Mapping):
+            return self._table(item, path)
+        text = _items([item], _ADDRESS)[0] if isinstance(item, str) else ""
+        bind = self._parsed(text, path)
+        return bind.text if " " in text else text
+
+    def _table(self, table: Mapping[object, object], path: tuple[str | int, ...]) -> str:
+        known = ("address", "tls", "redirect", "proxy-protocol")
+        table = {str(name).replace("_", "-"): value for name, value in table.items()}
+        for name in table:
+            if name not in known:
+                near = suggest(str(name), known)
+                expected = "a table of address, and tls, redirect or proxy-protocol"
+                raise Invalid(expected, near, path)
+        address = table.get("address")
+        if not isinstance(address, str):
+            raise Invalid("an address, or a table with one", "add address = '0.0.0.0:80'", path)
+        bind = self._parsed(address, (*path, "address"))
+        tls = table.get("tls", bind.tls)
+        if tls is not None and not isinstance(tls, bool):
+            raise Invalid("true or false", path=(*path, "tls"))
+        mode = table.get("proxy-protocol", bind.proxy_protocol)
+        if mode is not None and mode not in get_args(ProxyProtocol):
+            raise Invalid("one of off, v1, v2, auto", path=(*path, "proxy-protocol"))
+        bind = replace(bind, proxy_protocol=cast("ProxyProtocol | None", mode))
+        redirect = table.get("redirect")
+        if redirect not in (None, "https"):
+            raise Invalid("'https'", path=(*path, "redirect"))
+        if redirect and tls:
+            raise Invalid("left out beside redirect", "it speaks plain HTTP", (*path, "tls"))
+        if redirect:
+            return replace(bind, redirect=True, tls=False).text
+        return replace(bind, tls=tls).text
+
+    def schema(self) -> Schema:
+        table: Schema = {
+            "type": "object",
+            "required": ["address"],
+            "additionalProperties": False,
+            "properties": {
+                "address": {"type": "string"},
+                "tls": {"type": "boolean"},
+                "redirect": {"enum": ["https"]},
+                "proxy-protocol": {"enum": list(get_args(ProxyProtocol))},
+            },
+        }
+        item: Schema = {"anyOf": [{"type": "string"}, table]}
+        return {"anyOf": [{"type": "string"}, table, {"type": "array", "items": item}]}
 
 
 class Networks(Binds):

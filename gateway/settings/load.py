@@ -12,6 +12,7 @@
 7. Reload has one worker, whatever asks for more.
 8. What needs a process above the workers needs import strings, and supervise not to be off.
 9. ``gateway dev`` has defaults of its own, and lays the file's table [dev] over the rest of it.
+10. A key needs its certificate, and an address is either plain or TLS.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from gateway.errors import ConfigError
 from gateway.settings import layers
 from gateway.settings.addresses import merge_addresses
 from gateway.settings.drafts import Draft, build
+from gateway.settings.encryption import check_encryption
 from gateway.settings.kinds import Invalid
 from gateway.settings.layers import Given, Layer, Problems
 from gateway.settings.model import SETTINGS, Settings
@@ -116,6 +118,7 @@ def load(
         raise ConfigError(_report(problems, document))
     values["mounts"] = _mounts(drafts, values, origins)
     settings = build(Settings, values)
+    check_encryption(settings, given, problems)
     if not embedded:
         check_processes(settings, given, problems)
     if problems:

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Final, Literal, TypeAlias
 
-from gateway.settings.bind import Bind
+from gateway.settings.bind import Bind, ProxyProtocol
+from gateway.settings.certificates import ClientVerification, KeyPairs, LowestVersion, Secret
 from gateway.settings.declare import Field, Seconds, Setting, declared
-from gateway.settings.kinds import Choice, Integer, PythonOnly
-from gateway.settings.lists import Binds, Directories, Fields, Networks, Origins, Patterns
+from gateway.settings.kinds import Automatic, Choice, Integer, PythonOnly
+from gateway.settings.lists import (
+    Binds,
+    Directories,
+    Fields,
+    Listeners,
+    Networks,
+    Origins,
+    Patterns,
+)
 from gateway.settings.mounts import Codec, Interface, Lifespan, Mount, MountTable, is_plain
 from gateway.settings.quantities import Duration, Level, Mode, Size, WorkerCount
 from gateway.settings.texts import (
@@ -23,6 +32,13 @@ from gateway.settings.texts import (
     Reference,
     RootPath,
 )
+from gateway.tls.options import (
+    INTERMEDIATE,
+    ClientCertificates,
+    KeyPair,
+    TlsOptions,
+    TlsVersion,
+)
 
 __all__ = ["GROUPS", "PARENTAL", "SETTINGS", "Settings"]
 
@@ -31,9 +47,11 @@ Within: TypeAlias = Annotated[float | None, Duration(zero_is_none=True)]
 
 _APPS: Final = "Applications"
 _ADDRESS: Final = "Address"
+_TLS: Final = "TLS"
 _PROCESSES: Final = "Processes"
 _DEVELOPMENT: Final = "Development"
 _WORK: Final = "Serving"
+_HTTP2: Final = "HTTP/2"
 _LIMITS: Final = "Limits and timeouts"
 _WEBSOCKET: Final = "WebSocket"
 _LOGS: Final = "Logging"
@@ -42,10 +60,12 @@ _PROXY: Final = "Behind a proxy"
 GROUPS: Final = (
     _APPS,
     _ADDRESS,
+    _TLS,
     _PROCESSES,
     _DEVELOPMENT,
     _WORK,
     _LIMITS,
+    _HTTP2,
     _WEBSOCKET,
     _LOGS,
     _PROXY,
@@ -145,10 +165,11 @@ class Settings:
 
     bind: Annotated[
         tuple[str, ...],
-        Binds(),
+        Listeners(),
         Setting(
             help="Listen here: host:port, [::]:port, unix:/path, fd://N or systemd:NAME; "
-            "repeatable. A later --host or --port changes the first host:port.",
+            "repeatable. A later --host or --port changes the first host:port. Behind the address "
+            "may stand tls=off, redirect=https or proxy-protocol=v2.",
             why="Empty means uds, fd, or host and port.",
             group=_ADDRESS,
             aliases=("b",),
@@ -215,6 +236,139 @@ class Settings:
             group=_ADDRESS,
         ),
     ] = False
+
+    insecure_bind: Annotated[
+        tuple[str, ...],
+        Binds(),
+        Setting(
+            help="Listen here too, without TLS; written as bind, repeatable.",
+            why="Empty is nowhere: with a certificate every other address speaks TLS.",
+            group=_ADDRESS,
+        ),
+    ] = ()
+    redirect_bind: Annotated[
+        tuple[str, ...],
+        Binds(),
+        Setting(
+            help="Listen here too, and send every request to the same place at https; written as "
+            "bind, repeatable.",
+            why="Empty is nowhere. The answer is a 308, which keeps the method and the body.",
+            group=_ADDRESS,
+        ),
+    ] = ()
+    redirect_port: Annotated[
+        int | None,
+        Integer(low=1, high=65535),
+        Setting(
+            help="The port that redirects name.",
+            why="None is that of the first TCP listener with TLS. In a container, where another "
+            "one is published, it is the published one.",
+            group=_ADDRESS,
+            metavar="PORT",
+        ),
+    ] = None
+
+    redirect_acme: Annotated[
+        bool,
+        Setting(
+            help="Where requests are redirected, hand /.well-known/acme-challenge/ to the mounts.",
+            why="Only a site that answers ACME's HTTP-01 itself needs it.",
+            group=_ADDRESS,
+        ),
+    ] = False
+
+    ssl_certfile: Annotated[
+        str | None,
+        FilePath(),
+        Setting(
+            help="Speak TLS with this certificate: PEM, those that lead to its authority behind "
+            "it. The file is watched; a new one is taken over without a restart.",
+            group=_TLS,
+            aliases=("certfile", "ssl-certificate"),
+            common=True,
+        ),
+    ] = None
+    ssl_keyfile: Annotated[
+        str | None,
+        FilePath(),
+        Setting(
+            help="The key of ssl-certfile, PEM.",
+            why="None: it is in ssl-certfile too.",
+            group=_TLS,
+            aliases=("keyfile",),
+            common=True,
+        ),
+    ] = None
+    ssl_keyfile_password: Annotated[
+        str | None,
+        Secret(),
+        Setting(
+            help="The password of an encrypted ssl-keyfile. Give it in the environment, "
+            "or as ${VAR} in the file: everybody on the machine sees arguments.",
+            group=_TLS,
+            aliases=("keyfile-password",),
+        ),
+    ] = None
+    ssl_certificates: Annotated[
+        tuple[KeyPair, ...],
+        KeyPairs(),
+        Setting(
+            help="More certificates; the names in each say whom it is for. Tables with certfile, "
+            "keyfile and keyfile-password, or CERTFILE,KEYFILE; repeatable.",
+            why="Empty is ssl-certfile alone, which also serves clients that ask for an unknown "
+            "name, or for none; without it the first one here does.",
+            group=_TLS,
+        ),
+    ] = ()
+    ssl_version: Annotated[
+        TlsVersion,
+        LowestVersion(),
+        Setting(
+            help="The lowest version of TLS. uvicorn's and gunicorn's numbers are read as such.",
+            why="Mozilla's intermediate profile: every client of the last ten years.",
+            group=_TLS,
+            aliases=("ssl-protocol-min",),
+        ),
+    ] = "1.2"
+    ssl_ciphers: Annotated[
+        str,
+        Setting(
+            help="The cipher suites of TLS 1.2, in OpenSSL's words; those of TLS 1.3 are fixed.",
+            why="Mozilla's intermediate profile, without its three suites with finite-field DH. "
+            "OpenSSL's own list (uvicorn's, gunicorn's) has CBC suites beside them.",
+            group=_TLS,
+            aliases=("ciphers",),
+        ),
+    ] = INTERMEDIATE
+    ssl_cert_reqs: Annotated[
+        ClientCertificates,
+        ClientVerification(),
+        Setting(
+            help="Ask clients for certificates: none, optional or required (0, 1, 2 in uvicorn).",
+            why="Browsers have none to show.",
+            group=_TLS,
+            aliases=("cert-reqs", "verify-mode"),
+        ),
+    ] = "none"
+    ssl_ca_certs: Annotated[
+        str | None,
+        FilePath(),
+        Setting(
+            help="The authorities that may have issued clients' certificates, PEM.",
+            group=_TLS,
+            aliases=("ca-certs", "ssl-ca"),
+        ),
+    ] = None
+    ssl_handshake_timeout: Annotated[
+        float,
+        Duration(low=0.1),
+        Setting(
+            help="Time from the opening of a connection to the end of its TLS handshake.",
+            why="Three round trips, and lost packets, over the slowest network that a page is "
+            "usable on (nginx, uvicorn and hypercorn: 60 s).",
+            group=_TLS,
+        ),
+    ] = 10.0
 
     workers: Annotated[
         int | Literal["auto"],
@@ -542,6 +696,81 @@ class Settings:
             common=True,
         ),
     ] = 30.0
+    timeout_head: Annotated[
+        float,
+        Duration(low=0.1),
+        Setting(
+            help="Time for a request head from its first byte to its last, and for the first byte "
+            "of a connection.",
+            why="hyper's and Unit's. nginx waits 60 s, hypercorn 5 s; uvicorn and gunicorn's ASGI "
+            "worker wait for ever, so that silent clients take all descriptors.",
+            group=_LIMITS,
+            aliases=("client-header-timeout", "http-headers-timeout"),
+        ),
+    ] = 30.0
+    timeout_body: Annotated[
+        Within,
+        Setting(
+            help="How far a request body may be behind min-body-rate; a pause may last as long. "
+            "Then it is a 408. 0 waits for ever.",
+            why="A body that stops holds what waits for it, such as a WSGI thread. gunicorn's ASGI "
+            "worker and Unit wait 30 s, nginx 60 s; uvicorn, granian and hypercorn for ever.",
+            group=_LIMITS,
+            aliases=("client-body-timeout",),
+        ),
+    ] = 30.0
+    min_body_rate: Annotated[
+        int | None,
+        Size(low=1, zero_is_none=True),
+        Setting(
+            help="Bytes in a second that a request body has to bring while the application takes "
+            "them; 0 asks for none.",
+            why="Kestrel's. A byte every 2 s would otherwise never end; the slowest phones send "
+            "ten times as much (Apache 500; nginx and the Python servers have none).",
+            group=_LIMITS,
+        ),
+    ] = 240
+    timeout_write: Annotated[
+        Within,
+        Setting(
+            help="Cut a client that takes nothing of its response for this long; 0 waits for ever.",
+            why="nginx's send_timeout. A reader that stops holds the thread or task that writes; "
+            "the Python servers wait for ever.",
+            group=_LIMITS,
+            aliases=("send-timeout", "socket-send-timeout"),
+        ),
+    ] = 60.0
+    timeout_request: Annotated[
+        Within,
+        Setting(
+            help="Give up on an application that lets its client wait for this long: 504, or a cut "
+            "in mid-response, its stack in the log, its task cancelled. Waiting for the client "
+            "does not count; WebSockets and event streams are exempt. 0 waits for ever.",
+            why="Long enough for what anybody waits for, and an end for what hangs; set it lower "
+            "where you know the application. nginx and load balancers of AWS wait 60 s, Cloudflare "
+            "100 s; of the Python servers only gunicorn's sync worker (30 s, it is killed).",
+            group=_LIMITS,
+            aliases=("http-timeout", "harakiri"),
+        ),
+    ] = 600.0
+    limit_body: Annotated[
+        int | None,
+        Size(low=1, zero_is_none=True),
+        Setting(
+            help="Largest request body; a larger one is a 413, before the application where its "
+            "length is declared, else as soon as it is too long.",
+            why="None: bodies are streamed, so their size costs no memory here, and the "
+            "application knows what is sensible. nginx's 1 MiB is what every upload meets first "
+            "(Unit 8 MiB, waitress 1 GiB, uvicorn, gunicorn and granian none).",
+            group=_LIMITS,
+            aliases=(
+                "client-max-body-size",
+                "max-body-size",
+                "max-request-body-size",
+                "limit-post",
+            ),
+        ),
+    ] = None
     limit_concurrency: Annotated[
         Limit,
         Setting(
@@ -550,6 +779,50 @@ class Settings:
             group=_LIMITS,
             aliases=("worker-connections",),
             common=True,
+        ),
+    ] = None
+    limit_queue: Annotated[
+        int,
+        Integer(low=0),
+        Setting(
+            help="Requests that may wait for a place below limit-concurrency, first come, first "
+            "served; of the server, and of each mount with a limit-concurrency.",
+            why="0 answers 503 at once, as uvicorn does: a balancer that has another server asks "
+            "that one. A queue is for a server that is alone.",
+            group=_LIMITS,
+            aliases=("maxqueue",),
+        ),
+    ] = 0
+    timeout_queue: Annotated[
+        float,
+        Duration(low=0.1),
+        Setting(
+            help="Answer 503 to a request that has waited in limit-queue for this long.",
+            why="A client that has waited for 10 s is about to give up, and its request would be "
+            "work for nobody (HAProxy: that of a connect, mostly 5 s).",
+            group=_LIMITS,
+        ),
+    ] = 10.0
+    limit_connections: Annotated[
+        Limit,
+        Setting(
+            help="Open connections of one process. Beyond them the longest idle ones are closed; "
+            "where none is idle, nothing is accepted until one ends.",
+            why="None: what the system allows (ulimit -n). Below that, the applications keep "
+            "descriptors of their own (nginx 512 a worker, waitress 100, uvicorn none).",
+            group=_LIMITS,
+            aliases=("connection-limit",),
+        ),
+    ] = None
+    limit_connections_per_address: Annotated[
+        Limit,
+        Setting(
+            help="Open connections of one client in one process: an IPv4 address, or a /64 of "
+            "IPv6. More are closed at once.",
+            why="None: behind a proxy all clients have its address, and many people share one. "
+            "Browsers open 6 (nginx limit_conn and the Python servers: none).",
+            group=_LIMITS,
+            aliases=("limit-conn",),
         ),
     ] = None
     limit_head_size: Annotated[
@@ -574,6 +847,59 @@ class Settings:
         ),
     ] = 100
 
+    http2: Annotated[
+        bool,
+        Automatic(),
+        Setting(
+            help="Speak HTTP/2 with clients that ask for it: by ALPN over TLS, else by its preface "
+            "or an Upgrade.",
+            why="Clients that do not ask get HTTP/1.1, so there is nothing to lose.",
+            group=_HTTP2,
+        ),
+    ] = True
+    http2_max_concurrent_streams: Annotated[
+        int,
+        Integer(low=1, high=0x7FFFFFFF),
+        Setting(
+            help="Requests at a time on one connection; more are refused, and may be repeated.",
+            why="nginx's. The RFC asks for 100 at least; granian 200, Go 250.",
+            group=_HTTP2,
+            aliases=("h2-max-concurrent-streams",),
+        ),
+    ] = 128
+    http2_initial_window_size: Annotated[
+        int,
+        Size(low=1, high=0x7FFFFFFF),
+        Setting(
+            help="Bytes of a request's body that may be on their way before the application takes "
+            "them.",
+            why="256 KiB are 20 Mbit/s at 100 ms. A connection whose bodies nobody reads may hold "
+            "this much for each of its requests (gunicorn and Go's clients 64 KiB, granian 1 MiB).",
+            group=_HTTP2,
+            aliases=("http2-initial-stream-window-size",),
+        ),
+    ] = 256 << 10
+    http2_max_frame_size: Annotated[
+        int,
+        Size(low=16 << 10, high=0xFFFFFF),
+        Setting(
+            help="Largest frame received.",
+            why="The smallest the RFC allows: what sends keeps the others waiting for one frame.",
+            group=_HTTP2,
+            aliases=("h2-max-inbound-frame-size",),
+        ),
+    ] = 16 << 10
+    http2_max_header_list_size: Annotated[
+        int,
+        Size(low=1024),
+        Setting(
+            help="Largest header section received, each field counted with 32 bytes more; larger "
+            "ones get a 431.",
+            why="As limit-head-size; granian takes 16 MiB.",
+            group=_HTTP2,
+            aliases=("http2-max-headers-size", "h2-max-header-list-size"),
+        ),
+    ] = 65536
     ws: Annotated[
         Codec,
         Choice(("auto", "websockets", "wsproto", "none"), {"websockets-sansio": "websockets"}),
@@ -759,6 +1085,29 @@ class Settings:
             common=True,
         ),
     ] = ("127.0.0.1", "::1")
+    proxy_protocol: Annotated[
+        ProxyProtocol,
+        Setting(
+            help="Take the client's address from the PROXY protocol, which a balancer speaks in "
+            "front of each connection: v1 and v2 ask everybody for a header of that version; auto "
+            "asks trusted peers for one of either version, and the others are plain clients. "
+            "Behind an address in bind it says the same for that one.",
+            why="Who is asked for a header and sends none is turned away.",
+            group=_PROXY,
+        ),
+    ] = "off"
+    proxy_protocol_allow_ips: Annotated[
+        tuple[str, ...],
+        Networks(),
+        Setting(
+            help="The balancers whose PROXY headers are believed: addresses, networks, or '*'; "
+            "UNIX sockets always are.",
+            why="gunicorn's. A list of its own: a balancer that tells addresses is not one whose "
+            "clients' X-Forwarded-For is to be believed.",
+            group=_PROXY,
+            aliases=("proxy-allow-from", "proxy-allow-ips"),
+        ),
+    ] = ("127.0.0.1", "::1")
     root_path: Annotated[
         str,
         RootPath(),
@@ -772,14 +1121,51 @@ class Settings:
 
     @property
     def addresses(self) -> tuple[Bind, ...]:
-        """Where to listen: `bind`, else `uds`, else `fd`, else `host` and `port`."""
+        """Where to listen: `bind`, else `uds`, else `fd`, else `host` and `port`.
+
+        Behind it comes what `insecure_bind` and `redirect_bind` add.
+        """
+        beside = (
+            *(replace(Bind.parse(text), tls=False) for text in self.insecure_bind),
+            *(replace(Bind.parse(text), tls=False, redirect=True) for text in self.redirect_bind),
+        )
         if self.bind:
-            return tuple(map(Bind.parse, self.bind))
+            return (*map(Bind.parse, self.bind), *beside)
         if self.uds is not None:
-            return (Bind(path=self.uds),)
+            return (Bind(path=self.uds), *beside)
         if self.fd is not None:
-            return (Bind(fd=self.fd),)
-        return (Bind(host=self.host.strip("[]"), port=self.port),)
+            return (Bind(fd=self.fd), *beside)
+        return (Bind(host=self.host.strip("[]"), port=self.port), *beside)
+
+    @property
+    def tls(self) -> TlsOptions | None:
+        """How TLS is spoken; None where there is no certificate."""
+        pairs = self.ssl_certificates
+        if self.ssl_certfile is not None:
+            first = KeyPair(
+                certfile=self.ssl_certfile,
+                keyfile=self.ssl_keyfile,
+                password=self.ssl_keyfile_password,
+            )
+            pairs = (first, *pairs)
+        if not pairs:
+            return None
+        return TlsOptions(
+            pairs=pairs,
+            version=self.ssl_version,
+            ciphers=self.ssl_ciphers,
+            clients=self.ssl_cert_reqs,
+            ca_certs=self.ssl_ca_certs,
+            handshake_timeout=self.ssl_handshake_timeout,
+        )
+
+    def encrypts(self, bind: Bind) -> bool:
+        """Whether TLS is spoken at an address."""
+        return bind.tls is not False and self.tls is not None
+
+    def proxied(self, bind: Bind) -> ProxyProtocol:
+        """Which PROXY header connections to an address have in front."""
+        return bind.proxy_protocol or self.proxy_protocol
 
     @property
     def health_addresses(self) -> tuple[Bind, ...]:

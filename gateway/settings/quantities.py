@@ -91,14 +91,15 @@ class Duration(Kind):
 class Size(Kind):
     """Bytes: ``16MiB``, ``64k`` (always powers of 1024), or a bare number.
 
-    low: the smallest. zero_is_none: 0 means none.
+    low, high: the smallest and the largest. zero_is_none: 0 means none.
     """
 
     metavar = "BYTES"
     python = "int | str"
 
-    def __init__(self, low: int = 0, zero_is_none: bool = False) -> None:
+    def __init__(self, low: int = 0, high: int | None = None, zero_is_none: bool = False) -> None:
         self.low = low
+        self.high = high
         self.zero_is_none = zero_is_none
 
     def read(self, value: object) -> object:
@@ -107,9 +108,11 @@ class Size(Kind):
         if isinstance(value, int) and not isinstance(value, bool):
             if value == 0 and self.zero_is_none:
                 return None
-            if value >= self.low:
+            if value >= self.low and (self.high is None or value <= self.high):
                 return value
         least = f" of at least {self.show(self.low)}" if self.low else ""
+        if self.high is not None:
+            least += f" and at most {self.show(self.high)}"
         none = ", or 0 for none" if self.zero_is_none else ""
         raise Invalid(f"a size{least} such as {'256MiB' if none else '16MiB or 64k'}{none}")
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import pytest
 
 from e2e.client import Client, Http1Client
+from e2e.http2_wire import Http2WireClient
 from e2e.process import Gateway
 from gateway import Server
 from gateway.settings import load
@@ -31,6 +32,7 @@ WIRES = [
     WireCase("http1-httptools", Http1Client, (("http", "httptools"), ("loop", "uvloop"))),
     WireCase("http1-h11", Http1Client, (("http", "h11"), ("loop", "asyncio"))),
 ]
+HTTP2 = WireCase("http2", Http2WireClient, (("loop", "uvloop"),))
 APPS = {
     "asgi3": "e2e.apps.scenarios_asgi:app3",
     "asgi2": "e2e.apps.scenarios_asgi:app2",
@@ -131,7 +133,7 @@ def serve() -> Iterator[Callable[..., Server]]:
         yield lambda app=None, **settings: stack.enter_context(make_server(app, **settings))
 
 
-@pytest.fixture(params=WIRES, ids=lambda wire: wire.name)
+@pytest.fixture(params=[*WIRES, HTTP2], ids=lambda wire: wire.name)
 def wire(request: pytest.FixtureRequest) -> WireCase:
     case: WireCase = request.param
     return case

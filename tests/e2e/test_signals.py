@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import time
 
 import pytest
@@ -252,6 +253,31 @@ def test_hup_moves_to_other_addresses(gateway, tmp_path):
     assert process.stop() == 0
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the kernel may refuse it")
+def test_hup_moves_to_an_address_that_excludes_the_old_one(gateway, tmp_path):
+    def toml(host, workers):
+        bind = f'bind = "{host}:{port}"\nworkers = {workers}\n'
+        write_toml(tmp_path, f'{bind}[mounts]\n"/" = "{APP}"\n')
+
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    toml("127.0.0.1", 2)
+    process = gateway().ready()
+    address = ("127.0.0.1", port)
+    with Load(address, fresh=True) as fresh, Load(address) as kept:
+        for host, workers in (("0.0.0.0", 3), ("127.0.0.1", 2), ("0.0.0.0", 3)):
+            before = process.workers()
+            toml(host, workers)
+            process.signal(signal.SIGHUP)
+            process.wait_gone(before)
+            wait_until(lambda n=workers: len(process.workers()) == n, "as many workers")
+            fresh.wait_more()
+            kept.wait_more()
+    assert fresh.lossless(), fresh
+    assert kept.lossless(), kept
+    assert process.stop() == 0
+
+
 def test_hup_to_an_address_that_is_taken_keeps_the_old_one(gateway, tmp_path):
     def toml(*ports):
         binds = [f"127.0.0.1:{port}" for port in ports]
@@ -270,7 +296,7 @@ def test_hup_to_an_address_that_is_taken_keeps_the_old_one(gateway, tmp_path):
     assert process.stop() == 0
 
 
-@pytest.mark.parametrize("broken", ["import", "lifespan", "exit", "toml", "key"])
+@pytest.mark.parametrize("broken", ["import", "lifespan", "exit", "toml", "key", "empty"])
 def test_hup_with_something_broken_keeps_the_old_workers(gateway, tmp_path, broken):
     sound = 'bind = "127.0.0.1:0"\nworkers = 2\n[mounts]\n"/" = "main:app"\n'
     write_main(tmp_path, "v1")
@@ -286,11 +312,13 @@ def test_hup_with_something_broken_keeps_the_old_workers(gateway, tmp_path, brok
         (tmp_path / "main.py").write_text("from e2e.apps.operator import failing as app\n")
     if broken in ("toml", "key"):
         write_toml(tmp_path, sound + ("[mounts" if broken == "toml" else "wrokers = 3\n"))
+    if broken == "empty":
+        write_toml(tmp_path, sound.partition("[mounts]")[0])
     with Load(process.address) as load:
         process.signal(signal.SIGHUP)
         said = {
             "import": "nosuchlib", "lifespan": "the database is away", "exit": r"\b7\b",
-            "toml": r"gateway\.toml:5", "key": "wrokers",
+            "toml": r"gateway\.toml:5", "key": "wrokers", "empty": "nothing to serve",
         }  # fmt: skip
         process.err.wait(said[broken])
         process.err.wait(

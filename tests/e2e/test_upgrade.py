@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 
 import pytest
 
@@ -103,6 +104,24 @@ def test_term_to_the_old_parent_while_the_new_one_starts_ends_both(gateway, tmp_
     process.signal(signal.SIGTERM)
     assert process.process.wait(5) == 0
     process.wait_gone(timeout=5)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere orphaned workers serve on a while")
+def test_a_new_parent_comes_up_when_the_old_one_is_killed_meanwhile(gateway, tmp_path):
+    write_main(tmp_path, "v1")
+    process = gateway(*ARGS).ready()
+    workers = process.workers()
+    write_main(tmp_path, "v2", "note_pid('imports')", "wait_for_file('go')")
+    process.signal(signal.SIGUSR2)
+    wait_until((tmp_path / "imports").exists, "the new one imports")
+    process.signal(signal.SIGKILL)
+    process.wait_gone(workers)
+    (tmp_path / "go").touch()
+    wait_until(lambda: pid_in(tmp_path) != process.pid, "the new one has taken over")
+    with process.connect() as connection:
+        assert ask(connection).version == "v2"
+    os.kill(pid_in(tmp_path), signal.SIGTERM)
+    process.wait_gone()
 
 
 def test_a_single_process_can_be_replaced_too(gateway, tmp_path):

@@ -14,6 +14,8 @@ from fakes import FakeWire, exchange, head
 
 from gateway.exchange import Exchange, ResponseError
 from gateway.interfaces.asgi3 import Asgi3Interface
+from gateway.interfaces.tls_facts import tls_extension
+from interfaces.tls_fakes import nobody
 
 
 def start(status=200, headers=(), **more):
@@ -92,6 +94,14 @@ def test_the_scope_offers_the_extensions():
         "http.response.pathsend",
         "http.response.trailers",
     }
+
+
+def test_a_tls_connection_has_an_extension_of_its_own():
+    request = head(scheme="https")
+    request.tls = nobody()
+    scope = scope_of(request)
+    assert scope["extensions"]["tls"] == tls_extension(nobody())
+    assert "http.response.trailers" in scope["extensions"]
 
 
 def test_the_version_of_the_interface_is_told():
@@ -586,6 +596,20 @@ def test_cancel_ends_what_runs_with_a_500_or_a_cut(caplog):
         return count, silent.wire.status, begun.aborted
 
     assert play(steps) == (2, 500, True)
+    assert errors(caplog) == []
+
+
+def test_a_call_that_has_not_begun_is_cancelled_like_the_others(caplog):
+    async def steps():
+        async def app(scope, receive, send):
+            await asyncio.Event().wait()
+
+        played = Play(app)
+        count = played.interface.cancel()
+        await played.end()
+        return count, played.interface.calls, played.wire.status
+
+    assert play(steps) == (1, set(), 500)
     assert errors(caplog) == []
 
 

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import io
 import sys
+from wsgiref.util import guess_scheme
 
 import pytest
 
 from gateway.head import Peer
 from gateway.interfaces.environ import EnvironBuilder
+from gateway.interfaces.tls_facts import tls_variables
 from gateway.interfaces.wsgi_file import FileWrapper
 
+from .tls_fakes import nobody
 from .wsgi_fakes import get, make_head
 
 
@@ -136,6 +139,27 @@ def test_unix_socket_has_names_that_frameworks_take():
     assert (environ["SERVER_NAME"], environ["SERVER_PORT"]) == ("localhost", "443")
     assert environ["REMOTE_ADDR"] == ""
     assert "REMOTE_PORT" not in environ
+
+
+def test_a_tls_connection_has_variables_of_its_own():
+    environ = build(peer=Peer(None, ("192.0.2.1", 443), "https", nobody()))
+    assert environ["HTTPS"] == "on"
+    assert environ["SERVER_PORT"] == "443"
+    assert tls_variables(nobody()).items() <= environ.items()
+
+
+def test_https_is_what_the_clients_scheme_is():
+    behind_a_proxy = build(peer=Peer(None, ("192.0.2.1", 80), "https"))
+    assert behind_a_proxy["HTTPS"] == "on"
+    assert guess_scheme(behind_a_proxy) == behind_a_proxy["wsgi.url_scheme"] == "https"
+    assert "HTTPS" not in build()
+    assert not [key for key in behind_a_proxy if key.startswith("SSL_")]
+
+
+def test_variables_of_tls_cannot_be_forged():
+    environ = build(headers=[(b"ssl-client-verify", b"SUCCESS"), (b"https", b"on")])
+    assert "SSL_CLIENT_VERIFY" not in environ
+    assert "HTTPS" not in environ
 
 
 def test_environs_are_not_shared():

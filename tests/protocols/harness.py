@@ -16,8 +16,9 @@ import h11
 
 from gateway.clock import Clock
 from gateway.exchange import Exchange, Handler
-from gateway.protocols.http1 import HeadParser, Http1Connection, Http1Context
-from gateway.protocols.http1_encoder import ResponseEncoder
+from gateway.protocols.context import ConnectionContext, HeadParser
+from gateway.protocols.default_fields import DefaultFields
+from gateway.protocols.http1 import Http1Connection
 from gateway.protocols.http1_h11 import H11HeadParser
 from gateway.protocols.http1_httptools import HttptoolsHeadParser
 
@@ -128,6 +129,7 @@ class FakeTransport(asyncio.Transport):
         return self.state != "open"
 
     def close(self) -> None:
+        assert not self._tls or self.state == "open", "asyncio's forgets its connection"
         if self.state == "open":
             self.state = "closing"
             if not self._buffer:
@@ -255,11 +257,21 @@ def hello(exchange: Exchange) -> None:
     exchange.start(200, [(b"content-type", b"text/plain")], b"hello")
 
 
+class Turns:
+    """The part of a loop that a connection uses: what it puts off comes with the next turn."""
+
+    def __init__(self) -> None:
+        self.later: list[Callable[[], None]] = []
+
+    def call_soon(self, callback: Callable[..., None], *args: object) -> None:
+        self.later.append(lambda: callback(*args))
+
+
 class Conversation:
     """One connection and everything that was said on it.
 
     handler: takes exchanges; None for `Answering` with `answer`, which fills `requests`.
-    settings: further arguments of `Http1Context`.
+    settings: further arguments of `ConnectionContext`.
     """
 
     def __init__(
@@ -280,17 +292,18 @@ class Conversation:
         self._handler = handler
         self._answer = answer
         self._arrived: list[bytes] = []
-        self.context = Http1Context(
-            loop=cast("asyncio.AbstractEventLoop", loop),
+        turns = Turns()
+        self.context = ConnectionContext(
+            loop=cast("asyncio.AbstractEventLoop", loop or turns),
             clock=self.clock,
             handler=self._handle,
             parser=parser,
-            encoder=ResponseEncoder(self.clock, server=b"gateway", date=True),
-            connections=set(),
+            defaults=DefaultFields(self.clock, server=b"gateway", date=True),
             **settings,  # type: ignore[arg-type]
         )
         self.connection = Http1Connection(self.context)
         self.transport = FakeTransport(self.connection, tls=tls)
+        self.transport.later = turns.later
         self.connection.connection_made(self.transport)
 
     def _handle(self, exchange: Exchange) -> None:

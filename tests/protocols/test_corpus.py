@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.protocols.http1 import HeadParser
+from gateway.protocols.context import HeadParser
 
 from .corpus import Message, load
 from .harness import PARSERS, Conversation, Outcome

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.exchange import Exchange
-from gateway.protocols.http1 import HeadParser
+from gateway.protocols.context import HeadParser
 
 from .harness import PARSERS, Conversation
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.protocols.http1_body import ChunkedDecoder, LengthDecoder
-from gateway.protocols.http1_rules import BadRequest
+from gateway.protocols.request_rules import BadRequest
 
 HEAD = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.exchange import Exchange
-from gateway.protocols.http1 import HeadParser
+from gateway.protocols.context import HeadParser
 
 from .harness import PARSERS, Conversation, FakeTransport
 
@@ -423,6 +423,16 @@ def test_drain_lets_a_new_connection_have_its_first_request(parser: type[HeadPar
     assert talk.state == "closed"
 
 
+def test_drain_gives_a_first_request_its_second_just_before_the_clock_is_read(
+    parser: type[HeadParser],
+) -> None:
+    talk = Conversation(parser)
+    talk.time.now += 0.9
+    talk.connection.drain()
+    talk.pass_time(0.1)
+    assert talk.state == "open"
+
+
 def test_drain_does_not_wait_for_a_first_request_that_never_comes(
     parser: type[HeadParser],
 ) -> None:
@@ -488,3 +498,29 @@ def test_tls_is_the_scheme_https(parser: type[HeadParser]) -> None:
     talk = Conversation(parser, nothing, tls=True)
     talk.feed(GET)
     assert talk.exchanges[0].head.scheme == "https"
+
+
+def test_it_is_idle_between_requests(parser: type[HeadParser]) -> None:
+    talk = Conversation(parser)
+    assert talk.connection.idle_since is None  # it is new: its request is on its way
+    talk.pass_time(3)
+    assert talk.connection.idle_since == talk.time.now - 3
+    talk.feed(b"GET / HT")
+    assert talk.connection.idle_since is None
+    talk.feed(b"TP/1.1\r\nHost: a\r\n\r\n")
+    assert talk.connection.idle_since == talk.time.now
+    talk.connection.end_idle()
+    talk.settle()
+    assert talk.state == "closed"
+
+
+def test_it_is_not_idle_with_a_request_or_an_unread_answer(parser: type[HeadParser]) -> None:
+    talk = Conversation(parser, lambda exchange: None)
+    talk.feed(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    talk.pass_time(5)
+    assert talk.connection.idle_since is None
+    talk.transport.peer_stops_reading()
+    talk.exchanges[0].start(200, [], b"hello")
+    assert talk.connection.idle_since is None
+    talk.transport.peer_reads()
+    assert talk.connection.idle_since == talk.time.now

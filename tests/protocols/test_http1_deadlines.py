@@ -6,7 +6,7 @@ import pytest
 
 from gateway.clock import NEVER
 from gateway.exchange import Exchange
-from gateway.protocols.http1 import HeadParser
+from gateway.protocols.context import HeadParser
 
 from .harness import PARSERS, Conversation
 
@@ -132,12 +132,69 @@ def test_body_that_stops_arriving_is_answered_408(parser: type[HeadParser]) -> N
     talk = Conversation(parser, lambda exchange: None, body_timeout=30)
     talk.feed(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nabc")
     talk.pass_time(29)
-    talk.feed(b"d")
-    talk.pass_time(29)
     assert talk.output == b""
     talk.pass_time(2)
     assert [response.status for response in talk.responses()] == [408]
     assert talk.exchanges[0].gone
+
+
+def test_dripping_body_is_answered_408(parser: type[HeadParser]) -> None:
+    talk = Conversation(parser, lambda exchange: None, body_timeout=30, body_rate=240)
+    talk.feed(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n")
+    for _ in range(14):
+        talk.pass_time(2)
+        talk.feed(b"a")
+    assert talk.output == b""
+    talk.pass_time(4)
+    assert [response.status for response in talk.responses()] == [408]
+
+
+def test_chunks_of_nothing_but_framing_are_no_body(parser: type[HeadParser]) -> None:
+    talk = Conversation(parser, lambda exchange: None, body_timeout=10, body_rate=1)
+    talk.feed(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+    for byte in b"00000000000001":
+        talk.feed(bytes([byte]))
+        talk.pass_time(1)
+    assert [response.status for response in talk.responses()] == [408]
+
+
+def test_body_at_the_rate_may_take_as_long_as_it_likes(parser: type[HeadParser]) -> None:
+    talk = Conversation(parser, body_timeout=30, body_rate=240)
+    talk.feed(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 240000\r\n\r\n")
+    for _ in range(1000):
+        talk.pass_time(1)
+        talk.feed(b"x" * 240)
+    assert [response.status for response in talk.responses()] == [200]
+
+
+def test_body_that_was_fast_may_not_drip_for_long(parser: type[HeadParser]) -> None:
+    """What came in advance counts for no longer than a pause may last."""
+    talk = Conversation(parser, body_timeout=30, body_rate=240)
+    talk.feed(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 900000\r\n\r\n" + bytes(60_000))
+    for _ in range(16):
+        talk.pass_time(2)
+        talk.feed(b"x")
+    assert [response.status for response in talk.responses()] == [408]
+
+
+def test_body_without_a_rate_may_drip(parser: type[HeadParser]) -> None:
+    talk = Conversation(parser, lambda exchange: None, body_timeout=30, body_rate=0)
+    talk.feed(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n")
+    for _ in range(10):
+        talk.pass_time(29)
+        talk.feed(b"a")
+    assert talk.output == b""
+
+
+def test_time_of_a_body_begins_when_it_is_asked_for(parser: type[HeadParser]) -> None:
+    talk = Conversation(parser, lambda exchange: None, body_timeout=30)
+    talk.feed(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n")
+    talk.pass_time(29)
+    talk.exchanges[0].read()
+    talk.pass_time(29)
+    assert talk.output == b"HTTP/1.1 100 Continue\r\n\r\n"
+    talk.pass_time(2)
+    assert [response.status for response in talk.responses()] == [408]
 
 
 def test_body_that_stops_arriving_after_the_response_began_is_cut(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from gateway.exchange import Exchange, ResponseError
-from gateway.protocols.http1 import HeadParser
+from gateway.protocols.context import HeadParser
 
 from .harness import HIGH_WATER, PARSERS, Conversation, Response
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.exchange import ClientGone, Exchange
-from gateway.protocols.http1 import HeadParser
+from gateway.protocols.context import HeadParser
 
 from .harness import PARSERS, Conversation
 
@@ -48,6 +48,9 @@ class Speaker:
 
     def on_gone(self) -> None:
         self.news.append("gone")
+
+    def on_bytes(self, data: bytes) -> bool:
+        return False
 
     def on_deadline(self) -> None:
         self.news.append("deadline")
@@ -143,6 +146,23 @@ def test_bytes_that_waited_for_the_answer_in_a_paused_socket_are_read_then(
     speaker.open()
     talk.settle()
     assert speaker.heard == block * 2
+
+
+def test_a_flood_is_not_read_on_in_the_same_turn(parser: type[HeadParser]) -> None:
+    talk, speaker = opened(parser)
+    talk.connection.data_received(b"x" * 70_000)
+    assert speaker.heard == b"x" * 70_000
+    assert not talk.transport.reading
+    talk.settle()
+    assert talk.transport.reading
+
+
+def test_but_not_at_all_while_the_listener_takes_nothing(parser: type[HeadParser]) -> None:
+    talk, speaker = opened(parser)
+    speaker.reads = False
+    talk.connection.data_received(b"x" * 70_000)
+    talk.settle()
+    assert not talk.transport.reading
 
 
 def test_a_peer_that_does_not_read_makes_the_exchange_unwritable(

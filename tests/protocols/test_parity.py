@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.protocols.http1 import HeadParser
+from gateway.protocols.context import HeadParser
 
 from .corpus import load
 from .fuzz import TOKENS, disagreement, mutated

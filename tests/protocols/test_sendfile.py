@@ -13,8 +13,9 @@ import pytest
 
 from gateway.clock import Clock
 from gateway.exchange import Exchange
-from gateway.protocols.http1 import Http1Connection, Http1Context
-from gateway.protocols.http1_encoder import ResponseEncoder
+from gateway.protocols.context import ConnectionContext
+from gateway.protocols.default_fields import DefaultFields
+from gateway.protocols.http1 import Http1Connection
 from gateway.protocols.http1_httptools import HttptoolsHeadParser
 from gateway.protocols.sendfile import FileTransfer
 
@@ -54,13 +55,12 @@ class Service:
             self.exchanges.append(exchange)
             handler(exchange)
 
-        self.context = Http1Context(
+        self.context = ConnectionContext(
             loop=loop,
             clock=clock,
             handler=handle,
             parser=HttptoolsHeadParser,
-            encoder=ResponseEncoder(clock, server=None, date=False),
-            connections=set(),
+            defaults=DefaultFields(clock, server=None, date=False),
         )
         self.connection = Http1Connection(self.context)
         self.near, self.far = socket.socketpair()

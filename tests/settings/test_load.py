@@ -219,21 +219,68 @@ def test_keywords_of_none_are_not_given(place):
 
 def test_keywords_of_uvicorn_that_ask_for_nothing_are_accepted(place):
     assert (
-        place(
-            overrides={"workers": 1, "reload": False, "ssl_keyfile": None, "http2": False}
-        ).settings
+        place(overrides={"workers": 1, "reload": False, "ssl_context_factory": None}).settings
         == Settings()
     )
 
 
-@pytest.mark.parametrize("keyword", ["ssl_keyfile", "ssl_ciphers", "http2"])
-def test_keywords_of_uvicorn_that_are_missing_here_are_refused(place, keyword):
-    text = _problem(place, overrides={keyword: "x"})
+def test_a_keyword_of_uvicorns_that_is_missing_here_is_refused(place):
+    text = _problem(place, overrides={"ssl_context_factory": "x"})
 
-    assert (
-        text
-        == f"'{keyword}' is a setting of uvicorn's that this version of gateway does not support"
+    assert text == (
+        "'ssl_context_factory' is a setting of uvicorn's "
+        "that this version of gateway does not support"
     )
+
+
+def test_files_of_certificates_are_looked_for_beside_the_settings(place):
+    (place.path / "site").mkdir()
+    text = "ssl-certificates = [{ certfile = 'a.pem', keyfile = 'a.key' }]\n"
+    (place.path / "site" / "gateway.toml").write_text(text)
+
+    (pair,) = place(config="site/gateway.toml").settings.ssl_certificates
+
+    assert pair.certfile == str(place.path / "site" / "a.pem")
+    assert pair.keyfile == str(place.path / "site" / "a.key")
+
+
+def test_listeners_are_plain_tls_or_a_redirect(place):
+    (place.path / "a.pem").touch()
+    text = """
+bind = ["0.0.0.0:443", { address = "0.0.0.0:80", redirect = "https" }, "[::1]:8000 tls=off"]
+insecure-bind = "127.0.0.1:9000"
+redirect-bind = "127.0.0.1:9001"
+ssl-certfile = "a.pem"
+"""
+    settings = place(text).settings
+
+    assert [(str(each), settings.encrypts(each), each.redirect) for each in settings.addresses] == [
+        ("0.0.0.0:443", True, False),
+        ("0.0.0.0:80", False, True),
+        ("[::1]:8000", False, False),
+        ("127.0.0.1:9000", False, False),
+        ("127.0.0.1:9001", False, True),
+    ]
+
+
+def test_a_port_from_outside_leaves_what_else_is_said_of_an_address(place):
+    bind = place('bind = "0.0.0.0:80 redirect=https"', environ={"PORT": "81"}).settings.bind
+
+    assert bind == ("0.0.0.0:81 redirect=https",)
+
+
+def test_a_first_certificate_stands_before_the_others(place):
+    for name in ("a.pem", "b.pem"):
+        (place.path / name).touch()
+    text = "ssl-certificates = ['b.pem,b.key']\nssl-certfile = 'a.pem'\n"
+
+    tls = place(text).settings.tls
+
+    assert [each.certfile for each in tls.pairs] == ["a.pem", "b.pem"]
+
+
+def test_without_a_certificate_there_is_no_tls(place):
+    assert place().settings.tls is None
 
 
 def test_uvicorns_headers_are_pairs(place):
