@@ -34,8 +34,6 @@ def check_encryption(settings: Settings, given: Mapping[str, Given], problems: P
         note("bind", "has an address with TLS, and there is no certificate", "add ssl-certfile")
     first: dict[Bind, Bind] = {}
     for each in settings.addresses:
-        if each.host is not None and not each.port:
-            continue  # the system chooses: never the same twice
         other = first.setdefault(each, each)
         same = settings.encrypts(other) == settings.encrypts(each)
         same = same and settings.proxied(other) == settings.proxied(each)
