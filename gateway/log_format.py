@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Callable
 from typing import Final, TextIO
 
@@ -28,6 +29,7 @@ _COLORS: Final = {
     logging.CRITICAL: "\x1b[1;31m",
 }
 _PLAIN: Final = "\x1b[0m"
+_AT_MARGIN: Final = re.compile(r"\n(?=\S)")
 
 # C0 without tab and line feed, DEL, C1: what a terminal may act on (CVE-2020-7694).
 CONTROLS: Final = {
@@ -43,7 +45,8 @@ class LevelFormatter(logging.Formatter):
     worker: its index, for ``INFO:     [2] message``.
 
     Message and traceback may quote what a client sent: an exception's text does, and so does what
-    an application writes to ``wsgi.errors``. Line feeds stay: hints and tracebacks need them.
+    an application writes to ``wsgi.errors``. Line feeds stay, since hints and tracebacks need them,
+    but no further line begins at the margin: what stands there is always a record.
     """
 
     def __init__(self, *, color: bool, worker: int | None) -> None:
@@ -58,7 +61,8 @@ class LevelFormatter(logging.Formatter):
             name = f"{_COLORS.get(record.levelno, '')}{name}{_PLAIN}"
         # Here rather than in formatMessage and its siblings: a traceback that another handler has
         # formatted before comes from the record as it is.
-        return f"{name}:{padding}{self._worker}{super().format(record).translate(CONTROLS)}"
+        text = _AT_MARGIN.sub("\n  ", super().format(record).translate(CONTROLS))
+        return f"{name}:{padding}{self._worker}{text}"
 
 
 class RecordFactory:

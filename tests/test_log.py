@@ -415,5 +415,16 @@ def test_an_application_error_is_one_record_with_traceback_and_place(errors):
 
     first, second, *_, last = errors.getvalue().splitlines()
     assert first == r'ERROR:    Exception in the application at /api: "POST /a\nb"'
-    assert second == "Traceback (most recent call last):"
-    assert last == "KeyError: 'missing'"
+    assert second == "  Traceback (most recent call last):"
+    assert last == "  KeyError: 'missing'"
+
+
+def test_no_line_of_an_exception_begins_where_a_record_does(errors):
+    log.configure()
+    try:
+        raise ValueError("no /\nINFO:     forged\n\n\tdone")
+    except ValueError as error:
+        log.log_app_error(exchange(head("GET", "/")), error)
+
+    at_margin = [line for line in errors.getvalue().splitlines() if line[:1].strip()]
+    assert at_margin == ['ERROR:    Exception in the application at -: "GET /"']
