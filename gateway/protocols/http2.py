@@ -666,19 +666,30 @@ class Http2Connection(asyncio.Protocol):
         for stream in streams:
             stream.lost()
         self._sender.flush()
-        transport = self._transport
-        if self._peer_left or not transport.can_write_eof():
-            close_once(transport)
-        elif not transport.is_closing():
-            self.deadline = self._context.clock.now + _LINGER
+        transport, now = self._transport, self._context.clock.now
+        if transport.is_closing():
+            return
+        if transport.can_write_eof():
             transport.write_eof()
+        elif not self._sender.unsent() and self._idle_since + _LINGER <= now:
+            transport.close()
+            return
+        # TLS knows no half-closed connection, and asyncio drops what waits in one that is closed
+        # while the peer still sends, such as windows: the peer, which was told, closes it.
+        self.deadline = now + _LINGER
 
     def timed_out(self) -> None:
         """The deadline passed, or a second in which something was under way."""
         context, now = self._context, self._context.clock.now
         if self._lingering:
-            if not self._sender.unsent() or self._is_stalled(now):
+            if self._is_stalled(now):
                 self._transport.abort()
+            elif not self._sender.unsent():
+                self.deadline = NEVER
+                if self._transport.can_write_eof():
+                    self._transport.abort()
+                else:
+                    close_once(self._transport)
             else:
                 self.deadline = now + _LINGER
         elif self._partial_since + context.head_timeout <= now and not self._paused:
