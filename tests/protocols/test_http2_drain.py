@@ -242,10 +242,22 @@ def test_a_connection_that_has_ended_says_nothing() -> None:
 
 def test_encrypted_connections_close_without_half_a_close() -> None:
     talk = Http2Conversation(alpn="h2")
+    talk.pass_time(5)
     drained(talk)
     talk.send(LEAVING)
     assert talk.transport.state == "lost"
     assert talk.http2.closing
+
+
+def test_but_leave_it_to_the_peer_for_a_while_after_an_answer() -> None:
+    talk = Http2Conversation(alpn="h2")
+    talk.pass_time(5)
+    talk.send(request(1))
+    drained(talk)
+    talk.send(LEAVING)
+    assert talk.transport.state == "open"
+    talk.pass_time(4)
+    assert talk.transport.state == "lost"
 
 
 def test_an_event_stream_is_ended() -> None:
