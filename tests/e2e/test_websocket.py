@@ -887,14 +887,14 @@ def test_the_goodbyes_are_spread(gateway):
     process = gateway(APP, "--port", "0", "--timeout-graceful-shutdown", "4").ready()
     with ExitStack() as opened:
         peers = [opened.enter_context(open_peer(process.address)) for _ in range(150)]
+        began = time.monotonic()
         process.signal(signal.SIGTERM)
-        times = []
         for peer in peers:
             assert peer.frame() == Frame(CLOSE, close_payload(1012))
-            times.append(time.monotonic())
             peer.send_close(1012)
-        # A hundred in a second, and all within half of the limit.
-        assert 0.2 < times[-1] - times[0] < 3
+        # A hundred in a second, and all within the limit. From the signal on: a test that is late
+        # to read the first would find them all at once.
+        assert 1 < time.monotonic() - began < 4
         assert process.wait() == 0
 
 
